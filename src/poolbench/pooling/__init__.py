@@ -1,0 +1,27 @@
+"""Every spatial pooling operator by name; needs torch alone.
+
+>>> import torch
+>>> from poolbench import pooling
+>>> pooling.create("max_blur", channels=64)(torch.rand(1, 64, 32, 32)).shape
+torch.Size([1, 64, 16, 16])
+"""
+
+from poolbench.pooling import blurred, fixed, heads, learned, stochastic
+from poolbench.pooling.registry import KINDS, Kind, Option, Paper, Spec, create, names, register, spec
+
+__all__ = [
+    "KINDS",
+    "Kind",
+    "Option",
+    "Paper",
+    "Spec",
+    "blurred",
+    "create",
+    "fixed",
+    "heads",
+    "learned",
+    "names",
+    "register",
+    "spec",
+    "stochastic",
+]

@@ -1,0 +1,146 @@
+"""Anti-aliased local operators: a binomial low-pass filter before the stride."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from poolbench.naming import unknown
+from poolbench.pooling.fixed import Average, Max
+from poolbench.pooling.registry import Paper, register
+from poolbench.pooling.window import Local, Padding, Size, pair
+
+ZHANG = Paper("Zhang", 2019, "Making convolutional networks shift-invariant again", "https://arxiv.org/abs/1904.11486")
+BORDERS = {"reflect": "reflect", "replicate": "replicate", "zero": "constant", "circular": "circular"}
+
+
+def binomial(size: int) -> Tensor:
+    """The binomial filter of `size` taps, summing to 1: rows of Pascal's triangle.
+
+    >>> binomial(3).tolist()
+    [0.25, 0.5, 0.25]
+    """
+    row = [1.0]
+    for _ in range(size - 1):
+        row = [1.0, *(left + right for left, right in pairwise(row)), 1.0]
+    return torch.tensor(row) / 2 ** (size - 1)
+
+
+class LowPass(nn.Module):
+    """A separable binomial blur, then a stride: H to ⌊(H - 1) / s⌋ + 1 whatever the filter's size."""
+
+    taps: Tensor
+
+    def __init__(self, filter_size: int, stride: tuple[int, int], border: str) -> None:
+        super().__init__()
+        if not 1 <= filter_size <= 7:
+            raise ValueError(f"filter_size must be from 1 to 7, got {filter_size}")
+        if border not in BORDERS:
+            raise unknown("border", border, BORDERS)
+        self.stride, self.border = stride, border
+        self.register_buffer("taps", binomial(filter_size), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        size, channels = len(self.taps), x.shape[1]
+        # Depthwise convolution in bfloat16 is ten times slower than in float32 on a CPU.
+        with torch.autocast(x.device.type, enabled=False):
+            padded = self._pad(x if x.dtype == torch.float64 else x.float(), (size - 1) // 2, size // 2)
+            weight = torch.outer(self.taps, self.taps).to(padded.dtype).expand(channels, 1, size, size)
+            return F.conv2d(padded, weight, stride=self.stride, groups=channels).to(x.dtype)
+
+    def _pad(self, x: Tensor, before: int, after: int) -> Tensor:
+        """A border on each side; a map too small to be reflected or wrapped far enough is repeated at its edge."""
+        if before + after == 0:
+            return x
+        small = min(x.shape[-2:]) <= max(before, after)
+        mode = "replicate" if small and self.border in ("reflect", "circular") else BORDERS[self.border]
+        return F.pad(x, (before, after, before, after), mode=mode)
+
+
+@register(
+    "blur",
+    "local",
+    title="Blur (conv-blur)",
+    formula="y = (b ⊗ b * x) at stride s, b binomial",
+    paper=ZHANG,
+    gradient="spread by the filter, transposed",
+    numbers="linear; NaN and ±inf spread to the filter's reach",
+    shape="H' = ⌊(H - 1) / s⌋ + 1",
+    departs="timm turns 32 into 17 with filters of even size: here every size keeps the law",
+)
+class Blur(nn.Module):
+    """A binomial blur at a stride, for a place after convolution and ReLU: (N, C, H, W) to (N, C, H', W').
+
+    >>> import torch
+    >>> Blur()(torch.ones(1, 3, 28, 28)).shape
+    torch.Size([1, 3, 14, 14])
+    """
+
+    def __init__(self, filter_size: int = 3, stride: Size = 2, border: str = "reflect") -> None:
+        super().__init__()
+        self.low_pass = LowPass(filter_size, pair(stride, "stride"), border)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.low_pass(x)
+
+
+class Blurred(Local):
+    """`dense`, an operator slid at stride 1, then a blur at the stride; keeps the shape law of its window."""
+
+    dense_type: type[Local]
+
+    def __init__(
+        self,
+        kernel_size: Size = 2,
+        stride: Size | None = None,
+        padding: Padding = 0,
+        filter_size: int = 3,
+        border: str = "reflect",
+    ) -> None:
+        super().__init__(kernel_size, stride, padding)
+        self.dense = self.dense_type(kernel_size, 1, padding)
+        self.low_pass = LowPass(filter_size, self.window.stride, border)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.low_pass(self.dense(x))
+
+
+@register(
+    "max_blur",
+    "local",
+    title="Max-blur pooling",
+    formula="y = (b ⊗ b * m) at stride s, m the maximum of each window at stride 1",
+    paper=ZHANG,
+    gradient="spread by the filter, then all of each share to the first maximum of its window",
+    numbers="as max, then as blur",
+)
+class MaxBlur(Blurred):
+    """Max pooling at stride 1, then a binomial blur at the stride: (N, C, H, W) to (N, C, H', W').
+
+    >>> import torch
+    >>> MaxBlur()(torch.zeros(1, 3, 28, 28)).shape
+    torch.Size([1, 3, 14, 14])
+    """
+
+    dense_type = Max
+
+
+@register(
+    "average_blur",
+    "local",
+    title="Average-blur pooling",
+    formula="y = (b ⊗ b * m) at stride s, m the mean of each window at stride 1",
+    paper=ZHANG,
+    gradient="spread by the filter, then by equal shares",
+    numbers="linear; NaN and ±inf spread to their reach",
+)
+class AverageBlur(Blurred):
+    """Average pooling at stride 1, then a binomial blur at the stride: (N, C, H, W) to (N, C, H', W').
+
+    >>> import torch
+    >>> AverageBlur()(torch.zeros(1, 3, 28, 28)).shape
+    torch.Size([1, 3, 14, 14])
+    """
+
+    dense_type = Average

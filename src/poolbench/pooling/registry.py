@@ -1,0 +1,165 @@
+"""The registry: every operator by name, with the facts about it that the rest of Poolbench reads."""
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any, Literal, TypeVar, get_args
+
+from torch import nn
+
+from poolbench.naming import unknown
+
+Kind = Literal["local", "global", "token", "region", "context"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Operator = TypeVar("Operator", bound=type[nn.Module])
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a definition comes from."""
+
+    authors: str
+    year: int
+    title: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One argument of an operator: its annotated type and its default."""
+
+    type: Any
+    default: Any
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is known of an operator without building it."""
+
+    name: str
+    kind: Kind
+    operator: type[nn.Module]
+    title: str
+    formula: str
+    paper: Paper
+    gradient: str
+    """The rule that carries a gradient back through the operator."""
+    numbers: str
+    """What happens to negative numbers, all-zero windows, ±inf and NaN."""
+    shape: str = "H' = ⌊(H - k + 2p) / s⌋ + 1"
+    departs: str = ""
+    """Where a well-known library computes something else."""
+    random: bool = False
+    """Whether training draws random numbers."""
+
+    @cached_property
+    def _arguments(self) -> dict[str, inspect.Parameter]:
+        arguments = dict(inspect.signature(self.operator.__init__).parameters)
+        del arguments["self"]
+        return arguments
+
+    @property
+    def needs_channels(self) -> bool:
+        """Whether the operator has to know how many channels its input has."""
+        return "channels" in self._arguments
+
+    @property
+    def options(self) -> dict[str, Option]:
+        """Every option with its type and default, in the order of the constructor."""
+        types = typing.get_type_hints(self.operator.__init__)
+        return {
+            name: Option(types.get(name, Any), argument.default)
+            for name, argument in self._arguments.items()
+            if name != "channels"
+        }
+
+    def build(self, channels: int, **options: Any) -> nn.Module:
+        """Build the operator for an input of `channels` channels."""
+        if unexpected := set(options) - set(self.options):
+            allowed = ", ".join(self.options) or "none"
+            raise ValueError(f"operator {self.name!r} has no option {unexpected.pop()!r}: its options are {allowed}")
+        return self.operator(channels, **options) if self.needs_channels else self.operator(**options)
+
+    def parameters(self, channels: int) -> int:
+        """How many learned numbers the operator holds with its default options."""
+        return sum(parameter.numel() for parameter in self.build(channels).parameters())
+
+
+_specs: dict[str, Spec] = {}
+
+
+def register(name: str, kind: Kind, **facts: Any) -> Callable[[Operator], Operator]:
+    """Class decorator that adds an operator to the registry; `facts` are the fields of `Spec`."""
+    if name in _specs:
+        raise ValueError(f"operator {name!r} is registered already, as {_specs[name].operator.__qualname__}")
+
+    def add(operator: Operator) -> Operator:
+        _specs[name] = Spec(name=name, kind=kind, operator=operator, **facts)
+        return operator
+
+    return add
+
+
+def names(kind: Kind | None = None) -> list[str]:
+    """Names of the registered operators, of one kind or of all.
+
+    >>> names("global")[:2]
+    ['gap', 'gmp']
+    """
+    if kind is not None and kind not in KINDS:
+        raise unknown("kind of operator", kind, KINDS)
+    return [name for name, spec in _specs.items() if kind in (None, spec.kind)]
+
+
+def spec(name: str | type[nn.Module]) -> Spec:
+    """The spec of a registered name, or of your own class or its dotted path (`package.module.Class`).
+
+    >>> spec("max").title
+    'Max pooling'
+    """
+    if isinstance(name, str) and name in _specs:
+        return _specs[name]
+    operator = _locate(name) if isinstance(name, str) else name
+    return _own(operator)
+
+
+def create(name: str | type[nn.Module], channels: int, **options: Any) -> nn.Module:
+    """Build an operator for an input of `channels` channels.
+
+    >>> import torch
+    >>> create("max", 16)(torch.zeros(2, 16, 28, 28)).shape
+    torch.Size([2, 16, 14, 14])
+    """
+    return spec(name).build(channels, **options)
+
+
+def _locate(path: str) -> type[nn.Module]:
+    """The class at a dotted path."""
+    module, _, name = path.rpartition(".")
+    if not module:
+        raise unknown("operator", path, _specs)
+    try:
+        operator = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"operator {path!r} cannot be imported: {error}; is its folder on PYTHONPATH?") from error
+    if not (isinstance(operator, type) and issubclass(operator, nn.Module)):
+        raise ValueError(f"operator {path!r} is no torch.nn.Module class: give the path of one")
+    return operator
+
+
+def _own(operator: type[nn.Module]) -> Spec:
+    """The spec of a class that is not registered: a local operator, as its author describes it."""
+    summary = (inspect.getdoc(operator) or operator.__qualname__).splitlines()[0]
+    return Spec(
+        name=f"{operator.__module__}.{operator.__qualname__}",
+        kind=getattr(operator, "kind", "local"),
+        operator=operator,
+        title=summary,
+        formula="as its class defines it",
+        paper=Paper("yours", 0, summary, ""),
+        gradient="as its class defines it",
+        numbers="as its class defines it",
+    )

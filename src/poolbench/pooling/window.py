@@ -1,0 +1,140 @@
+"""Sliding windows: which positions of a map each output sees, without copying them k² times."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Size = int | tuple[int, int]
+Padding = int | tuple[int, int] | str
+
+
+def layout(x: Tensor) -> torch.memory_format:
+    """The memory format that an operator's output shares with its input `x` (N, C, H, W)."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def pair(size: Size, name: str) -> tuple[int, int]:
+    """(height, width) of a size given as one number or two."""
+    both = (size, size) if isinstance(size, int) else tuple(size)
+    if len(both) != 2 or not all(isinstance(number, int) for number in both):
+        raise ValueError(f"{name} must be one whole number or two, got {size!r}")
+    return both
+
+
+@dataclass(frozen=True)
+class Window:
+    """The windows of a local operator: `kernel` tall and wide, `stride` apart, over a padded map.
+
+    `padding` is symmetric, or None for TensorFlow's SAME: ⌈H / s⌉ windows, the odd pixel of padding last.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] | None
+    dilation: tuple[int, int]
+    ceil_mode: bool
+
+    @classmethod
+    def of(cls, kernel_size: Size, stride: Size | None, padding: Padding, dilation: Size, ceil_mode: bool) -> "Window":
+        """Check the options of a local operator; ValueError names the one that is out of range."""
+        kernel = pair(kernel_size, "kernel_size")
+        step = kernel if stride is None else pair(stride, "stride")
+        spread = pair(dilation, "dilation")
+        for name, sizes in (("kernel_size", kernel), ("stride", step), ("dilation", spread)):
+            if min(sizes) < 1:
+                raise ValueError(f"{name} must be at least 1, got {min(sizes)}")
+        if isinstance(padding, str):
+            if padding != "same":
+                raise ValueError(f"padding must be a number of pixels or 'same', got {padding!r}")
+            if ceil_mode:
+                raise ValueError("ceil_mode adds nothing to padding='same': leave one of them out")
+            return cls(kernel, step, None, spread, ceil_mode)
+        border = pair(padding, "padding")
+        if min(border) < 0 or border[0] > kernel[0] // 2 or border[1] > kernel[1] // 2:
+            raise ValueError(f"padding must be from 0 to half of kernel_size {kernel}, got {padding}")
+        return cls(kernel, step, border, spread, ceil_mode)
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Pixels from the first to the last position of a window, both counted."""
+        return (self.dilation[0] * (self.kernel[0] - 1) + 1, self.dilation[1] * (self.kernel[1] - 1) + 1)
+
+    def shape(self, height: int, width: int) -> tuple[int, int]:
+        """Size of the map that comes out."""
+        return self._axis(0, height)[0], self._axis(1, width)[0]
+
+    def border(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Padding (left, right, top, bottom) under which every window lies inside; negative where pixels go unused."""
+        top, bottom = self._axis(0, height)[1:]
+        left, right = self._axis(1, width)[1:]
+        return left, right, top, bottom
+
+    def _axis(self, axis: int, size: int) -> tuple[int, int, int]:
+        """Number of windows along an axis, and the padding before and after it that they cover."""
+        extent, stride = self.extent[axis], self.stride[axis]
+        if self.padding is None:
+            count = -(-size // stride)
+            total = max((count - 1) * stride + extent - size, 0)
+            before = total // 2
+        else:
+            before = self.padding[axis]
+            room = size + 2 * before - extent
+            if room < 0:
+                raise ValueError(
+                    f"the window is larger than the map: {extent} pixels (kernel and dilation) against "
+                    f"{size} + 2·{before} of padding; use a smaller kernel_size or a larger map"
+                )
+            count = (-(-room // stride) if self.ceil_mode else room // stride) + 1
+            if self.ceil_mode and (count - 1) * stride >= size + before:
+                count -= 1  # as torch: no window may start in the padding after the map
+        return count, before, (count - 1) * stride + extent - size - before
+
+    def pad(self, x: Tensor, value: float) -> Tensor:
+        """`x` with `value` around it, cut to what the windows cover."""
+        return F.pad(x, self.border(*x.shape[-2:]), value=value)
+
+    def views(self, padded: Tensor) -> list[Tensor]:
+        """For each of the kernel's positions, row by row, a strided view of what it meets in every window."""
+        height, width = padded.shape[-2:]
+        rows, columns = self.extent
+        return [
+            padded[
+                ...,
+                top : height - rows + top + 1 : self.stride[0],
+                left : width - columns + left + 1 : self.stride[1],
+            ]
+            for top in range(0, rows, self.dilation[0])
+            for left in range(0, columns, self.dilation[1])
+        ]
+
+    def scatter(self, parts: Iterable[Tensor], shape: Sequence[int], like: Tensor) -> Tensor:
+        """The adjoint of `views(pad(x))` for `x` of this shape: the parts added up where their windows overlap."""
+        border = self.border(*shape[-2:])
+        total = F.pad(like.new_zeros(shape).contiguous(memory_format=layout(like)), border)
+        for view, part in zip(self.views(total), parts, strict=True):
+            view += part
+        return F.pad(total, [-amount for amount in border])
+
+
+class Local(nn.Module):
+    """Base of the operators that slide a window over a map (N, C, H, W) and keep its channels."""
+
+    def __init__(
+        self,
+        kernel_size: Size = 2,
+        stride: Size | None = None,
+        padding: Padding = 0,
+        dilation: Size = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__()
+        self.window = Window.of(kernel_size, stride, padding, dilation, ceil_mode)
+
+    def extra_repr(self) -> str:
+        window = self.window
+        padding = "same" if window.padding is None else window.padding
+        return f"kernel_size={window.kernel}, stride={window.stride}, padding={padding}, ceil_mode={window.ceil_mode}"
