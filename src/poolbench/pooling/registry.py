@@ -14,6 +14,7 @@ from poolbench.naming import unknown
 
 Kind = Literal["local", "global", "token", "region", "context"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 Operator = TypeVar("Operator", bound=type[nn.Module])
 
 
@@ -57,9 +58,9 @@ class Spec:
 
     @cached_property
     def _arguments(self) -> dict[str, inspect.Parameter]:
-        arguments = dict(inspect.signature(self.operator.__init__).parameters)
-        del arguments["self"]
-        return arguments
+        """What its constructor takes; `*args` and `**kwargs` are what torch shows where there is no constructor."""
+        arguments = inspect.signature(self.operator.__init__).parameters.values()
+        return {each.name: each for each in arguments if each.name != "self" and each.kind not in VARIADIC}
 
     @property
     def needs_channels(self) -> bool:

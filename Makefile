@@ -1,0 +1,39 @@
+# make repro    real data to report/index.html        make test    the tests
+# Both make .venv with the pinned dependencies first, if it is not there.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)/src
+export WANDB_MODE ?= offline
+
+.PHONY: repro test lint constraints clean
+
+repro: $(BIN)/.installed
+	dvc repro
+	@echo "$(CURDIR)/report/index.html"
+
+test: $(BIN)/.installed
+	python -m pytest -n auto
+
+lint: $(BIN)/.installed
+	ruff format --check
+	ruff check
+	mypy
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Poolbench needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Pins everything anew: the newest releases that pyproject.toml allows and that work together.
+constraints:
+	rm -rf .venv-constraints
+	$(PYTHON) -m venv .venv-constraints
+	.venv-constraints/bin/pip install --quiet --disable-pip-version-check '.[dev]'
+	.venv-constraints/bin/pip freeze --exclude poolbench > constraints.txt
+	rm -rf .venv-constraints
+
+clean: # what the pipeline made; not the data, not .venv
+	rm -rf evaluation plan report runs

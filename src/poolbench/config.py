@@ -1,0 +1,183 @@
+"""What can be configured: the schema of a run, the groups that are made from the registries, and how they compose."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from poolbench import data, models, pooling
+from poolbench.pooling.window import Padding, Size
+
+FOLDER = Path(__file__).parents[2] / "conf"
+GROUPS = {"pool": "local", "head": "global"}
+
+
+@dataclass
+class Budget:
+    """How much a run may use: pictures to train on (null: all), passes over them, pictures a step."""
+
+    name: str = MISSING
+    images: int | None = MISSING
+    epochs: int = MISSING
+    batch_size: int = MISSING
+
+    def __post_init__(self) -> None:
+        for key in ("images", "epochs", "batch_size"):
+            value = getattr(self, key)
+            _demand(f"budget.{key}", value, value is None or value >= 1, "at least 1")
+
+
+@dataclass
+class Optimizer:
+    """Stochastic gradient descent with Nesterov momentum; `warmup` is the share of all steps in which `lr` is reached."""
+
+    lr: float = MISSING
+    momentum: float = MISSING
+    weight_decay: float = MISSING
+    label_smoothing: float = MISSING
+    warmup: float = MISSING
+
+    def __post_init__(self) -> None:
+        _demand("optimizer.lr", self.lr, self.lr > 0, "above 0")
+        _demand("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
+        for key in ("momentum", "label_smoothing", "warmup"):
+            value = getattr(self, key)
+            _demand(f"optimizer.{key}", value, 0 <= value < 1, "at least 0 and below 1")
+
+
+@dataclass
+class Trainer:
+    """Where a run trains, in Lightning's words; `precision: auto` takes bfloat16 where the device computes in it."""
+
+    accelerator: str = MISSING
+    devices: Any = MISSING
+    strategy: str = MISSING
+    precision: str = MISSING
+
+
+@dataclass
+class Logger:
+    """Where a run is shown besides its own folder."""
+
+    name: str = MISSING
+    project: str = MISSING
+
+
+@dataclass
+class Run:
+    """Everything that decides one run."""
+
+    cell: str = MISSING
+    seed: int = MISSING
+    model: Any = MISSING
+    pool: Any = MISSING
+    head: Any = MISSING
+    data: Any = MISSING
+    budget: Budget = MISSING
+    optimizer: Optimizer = MISSING
+    trainer: Trainer = MISSING
+    logger: Logger = MISSING
+
+    def __post_init__(self) -> None:
+        _demand("seed", self.seed, self.seed >= 0, "at least 0")
+        allowed = re.fullmatch(r"[\w.,=+-]+", self.cell)
+        _demand("cell", self.cell, allowed, "letters, digits and . , = + - _: it names a folder")
+
+
+def _demand(key: str, value: Any, met: Any, allowed: str) -> None:
+    if not met:
+        raise ValueError(f"{key} must be {allowed}, got {value!r}")
+
+
+def register(overrides: Iterable[str] = ()) -> None:
+    """Give Hydra its schemas: every operator, model and data source by name, and classes of the user's own.
+
+    A user's operator enters by its dotted path, as `overrides` name it: `pool=package.module.Class`.
+    """
+    OmegaConf.register_new_resolver("cell_name", _cell_name, replace=True)
+    store = ConfigStore.instance()
+    store.store(name="run_schema", node=Run)
+    for name, source in data.SOURCES.items():
+        store.store(group="data", name=name, node=source.config)
+    for name in models.names():
+        options = {key: option.default for key, option in models.options(name).items()}
+        types = {key: option.annotation for key, option in models.options(name).items()}
+        store.store(group="model", name=name, node=_schema(name, types, options))
+    chosen = {group: list(pooling.names(kind)) for group, kind in GROUPS.items()}
+    for group, values in re.findall(r"^(pool|head)=(.*)$", "\n".join(overrides), flags=re.MULTILINE):
+        chosen[group] += [value for value in values.split(",") if "." in value]
+    for group, names in chosen.items():
+        for name in names:
+            options = pooling.spec(name).options
+            types = {key: option.type for key, option in options.items()}
+            defaults = {key: option.default for key, option in options.items()}
+            store.store(group=group, name=name, node=_schema(name, types, defaults))
+
+
+def _cell_name(*parts: str) -> str:
+    """A readable folder name: what a run chose, then whatever else its command line set."""
+    return re.sub(r"[^\w.,=+-]", "_", "-".join(part for part in parts if part))
+
+
+def _schema(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any]) -> type:
+    """A dataclass with a typed field for every option: what Hydra checks an override against."""
+    fields: list[tuple[str, Any, Any]] = [("name", str, field(default=name))]
+    for key, default in defaults.items():
+        value = list(default) if isinstance(default, tuple) else default
+        fields.append((key, _type(types[key]), field(default_factory=lambda value=value: value)))
+    return make_dataclass(re.sub(r"\W", "_", name), fields)
+
+
+def _type(annotation: Any) -> Any:
+    """The nearest type that OmegaConf checks: sizes are whole numbers on a command line."""
+    if annotation == Size:
+        return int
+    if annotation == Size | None:
+        return int | None
+    if annotation == Padding:
+        return int | str
+    if get_origin(annotation) in (Union, UnionType):
+        return annotation if all(each in (int, float, str, bool, type(None)) for each in get_args(annotation)) else Any
+    if get_origin(annotation) is not None:
+        return list[get_args(annotation)[0]] if issubclass(get_origin(annotation), Iterable) else Any
+    return annotation if annotation in (int, float, str, bool) else Any
+
+
+def compose(overrides: Iterable[str] = (), name: str = "train") -> DictConfig:
+    """The configuration that a stage would run with, checked.
+
+    >>> compose(["pool=max_blur", "pool.filter_size=5", "cell=example"]).pool.filter_size
+    5
+    """
+    overrides = list(overrides)
+    register(overrides)
+    GlobalHydra.instance().clear()  # a stage that composes other runs was composed by Hydra itself
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+        return hydra_compose(name, overrides)
+
+
+def check(config: DictConfig) -> dict[str, Any]:
+    """The run that a configuration describes, as plain values. Raises ValueError that names the key at fault.
+
+    Every value is compared with its range, and the operators are tried in their slots.
+    """
+    OmegaConf.to_object(config)  # builds the schemas, which check their values
+    run = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(run, dict)
+    run = {str(key): value for key, value in run.items()}
+    data.configure(run["data"])
+    return run
+
+
+def try_out(run: Mapping[str, Any], info: Mapping[str, Any]) -> torch.nn.Module:
+    """The untrained classifier of a run, for the data set that `info` describes: proof that its operators fit."""
+    return models.build(run["model"], run["pool"], run["head"], info)

@@ -1,0 +1,86 @@
+"""Where data comes from, how it is verified, and the store that it is read from."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from poolbench.data import cifar, fashion_mnist, image_folder, shapes
+from poolbench.data.config import (
+    Cifar10Config,
+    Cifar100Config,
+    DataConfig,
+    FashionMnistConfig,
+    ImageFolderConfig,
+    ShapesConfig,
+)
+from poolbench.data.store import Contents, Store, load, validation_split, verify, write
+from poolbench.naming import unknown
+
+__all__ = ["SOURCES", "Source", "Store", "configure", "load", "prepare", "validation_split", "verify"]
+
+
+class Source(NamedTuple):
+    """A kind of data: the schema of its options, and the function that reads it."""
+
+    config: type[DataConfig]
+    read: Callable[[Any, Path], Contents]
+
+
+SOURCES = {
+    "fashion_mnist": Source(FashionMnistConfig, fashion_mnist.read),
+    "shapes": Source(ShapesConfig, shapes.read),
+    "imagefolder": Source(ImageFolderConfig, image_folder.read),
+    "cifar10": Source(Cifar10Config, cifar.read),
+    "cifar100": Source(Cifar100Config, cifar.read),
+}
+
+
+def configure(options: Mapping[str, Any]) -> DataConfig:
+    """The checked config of `options["source"]`. Raises ValueError for an unknown source or key, or a bad value."""
+    source = str(options.get("source"))
+    if source not in SOURCES:
+        raise unknown("data source", source, SOURCES)
+    schema = SOURCES[source].config
+    for key in options:
+        if key not in schema.__dataclass_fields__:
+            raise unknown("key of data", key, schema.__dataclass_fields__)
+    config = schema(**options)
+    config.check()
+    return config
+
+
+def prepare(options: Mapping[str, Any], root: Path = Path("data"), *, force: bool = False) -> Store:
+    """The store that `options` describes, from root/prepared/<name>; made where there is none, or with `force`.
+
+    Raises ValueError for bad options, and for a store of the same name that was made with other options.
+
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> store = prepare({"source": "shapes", "train": 20, "test": 10, "size": 16}, Path(folder.name))
+    >>> store.train.images.shape, store.classes[:2]
+    (torch.Size([20, 1, 16, 16]), ['disc', 'square'])
+    >>> folder.cleanup()
+    """
+    config = configure(options)
+    recipe = config.recipe()
+    folder = root / "prepared" / config.name
+    if folder.exists() and not force:
+        store = load(folder)
+        made = store.info["options"]
+        if differ := [key for key in sorted(recipe.keys() | made.keys()) if recipe.get(key) != made.get(key)]:
+            changes = ", ".join(f"data.{key} was {made.get(key)!r}, now {recipe.get(key)!r}" for key in differ)
+            raise ValueError(
+                f"data set {config.name!r} is there, made with other options ({changes}): "
+                "give this one its own name (data.name=...), or prepare again with force"
+            )
+        return store
+    contents = SOURCES[config.source].read(config, root)
+    return write(
+        folder,
+        name=config.name,
+        classes=contents.classes,
+        train=contents.train,
+        test=contents.test,
+        source=contents.source,
+        options=recipe,
+    )

@@ -1,0 +1,130 @@
+"""What can be set about data: one dataclass a source, each a schema of the Hydra group `data`."""
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+MISSING = "???"  # how OmegaConf spells a value that must be given
+SHAPE_NAMES = ("disc", "square", "triangle", "cross", "ring", "star", "bar", "crescent")
+
+
+def _within(key: str, value: float, low: float, high: float | None = None) -> None:
+    if value < low or (high is not None and value > high):
+        allowed = f">= {low}" if high is None else f"between {low} and {high}"
+        raise ValueError(f"data.{key} must be {allowed}, got {value}")
+
+
+@dataclass
+class DataConfig:
+    """What every source has: where the images come from, the store's name, and the share held out for selection."""
+
+    source: str = MISSING
+    name: str = MISSING
+    validation: float = 0.1
+
+    def check(self) -> None:
+        """Raise ValueError, naming the key, for a value out of range."""
+        if self.name == MISSING or not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ValueError(f"data.name must be a folder name of letters, digits, '.', '-' and '_', got {self.name!r}")
+        if not 0 <= self.validation < 1:
+            raise ValueError(f"data.validation must be at least 0 and less than 1, got {self.validation}")
+
+    def recipe(self) -> dict[str, Any]:
+        """The options that decide what is in the store: all but `validation`, which is drawn when it is read."""
+        return {key: value for key, value in asdict(self).items() if key != "validation"}
+
+
+@dataclass
+class FashionMnistConfig(DataConfig):
+    """Fashion-MNIST: 60,000 + 10,000 grey 28x28 images of ten kinds of clothing."""
+
+    source: str = "fashion_mnist"
+    name: str = "fashion_mnist"
+
+
+@dataclass
+class Cifar10Config(DataConfig):
+    """CIFAR-10: 50,000 + 10,000 colour 32x32 images of ten kinds of thing."""
+
+    source: str = "cifar10"
+    name: str = "cifar10"
+
+
+@dataclass
+class Cifar100Config(DataConfig):
+    """CIFAR-100: 50,000 + 10,000 colour 32x32 images of a hundred kinds of thing."""
+
+    source: str = "cifar100"
+    name: str = "cifar100"
+
+
+@dataclass
+class ShapesConfig(DataConfig):
+    """Shapes drawn from a seed: no network, any size.
+
+    `classes` takes the first so many of `SHAPE_NAMES`. `position`: the share of the free room that a shape's centre
+    moves in (0: always central, 1: anywhere that the shape is whole). `scale`: relative change of size, either way.
+    `rotation`: degrees, either way. `clutter`: bars drawn behind a shape. `noise`: standard deviation, 1 is the whole
+    grey range.
+    """
+
+    source: str = "shapes"
+    name: str = "shapes"
+    train: int = 2000
+    test: int = 1000
+    size: int = 28
+    channels: int = 1
+    classes: int = 6
+    position: float = 0.6
+    scale: float = 0.2
+    rotation: float = 20.0
+    clutter: int = 2
+    noise: float = 0.05
+    seed: int = 0
+
+    def check(self) -> None:
+        super().check()
+        _within("train", self.train, 1)
+        _within("test", self.test, 1)
+        _within("size", self.size, 8)
+        _within("classes", self.classes, 2, len(SHAPE_NAMES))
+        _within("position", self.position, 0, 1)
+        _within("scale", self.scale, 0, 0.4)
+        _within("rotation", self.rotation, 0, 180)
+        _within("clutter", self.clutter, 0)
+        _within("noise", self.noise, 0)
+        _within("seed", self.seed, 0)
+        _check_channels(self.channels)
+
+
+@dataclass
+class ImageFolderConfig(DataConfig):
+    """Your own pictures: `root` is a folder or a .zip with one folder per class, under train/ and test/ or not.
+
+    `size`: pictures are scaled to cover size x size and cropped about the centre; null keeps them as they are, which
+    needs them all alike. `test_share` and `seed` split the pictures where there is no train/ and test/.
+    """
+
+    source: str = "imagefolder"
+    name: str = "imagefolder"
+    root: str = MISSING
+    size: int | None = None
+    channels: int = 3
+    test_share: float = 0.2
+    seed: int = 0
+
+    def check(self) -> None:
+        super().check()
+        if self.root == MISSING:
+            raise ValueError("data.root must be given: the folder or .zip with one folder of pictures per class")
+        if self.size is not None:
+            _within("size", self.size, 1)
+        if not 0 < self.test_share < 1:
+            raise ValueError(f"data.test_share must be between 0 and 1, got {self.test_share}")
+        _within("seed", self.seed, 0)
+        _check_channels(self.channels)
+
+
+def _check_channels(channels: int) -> None:
+    if channels not in (1, 3):
+        raise ValueError(f"data.channels must be 1 (grey) or 3 (colour), got {channels}")

@@ -1,0 +1,18 @@
+"""The report: statistics over seeds, figures, tables, the page. Pure: the report stage reads and writes files."""
+
+from poolbench.report.page import render
+from poolbench.report.records import Provenance, Result, Study
+from poolbench.report.summary import summarise
+from poolbench.report.tables import history_rows, markdown_table, rows, terminal_table
+
+__all__ = [
+    "Provenance",
+    "Result",
+    "Study",
+    "history_rows",
+    "markdown_table",
+    "render",
+    "rows",
+    "summarise",
+    "terminal_table",
+]

@@ -1,0 +1,152 @@
+"""What the report is made from: runs that were evaluated, the studies they belong to, and where they came from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured quantity: where an evaluation keeps it and how people read it.
+
+    `key` is its path in an evaluation, `section.name`; people see the value times `scale`, in `unit`, with `digits`
+    decimals.
+    """
+
+    key: str
+    title: str
+    unit: str = ""
+    scale: float = 1.0
+    digits: int = 1
+    higher_is_better: bool = True
+
+    @property
+    def heading(self) -> str:
+        """The title with its unit, for a column or an axis."""
+        title = self.title[0].upper() + self.title[1:]
+        return f"{title}, {self.unit}" if self.unit else title
+
+    def number(self, value: float) -> str:
+        """The value without its unit.
+
+        >>> metric("test.top1").number(0.8853)
+        '88.5'
+        """
+        return f"{value * self.scale:,.{self.digits}f}"
+
+    def quantity(self, value: float) -> str:
+        """The value with its unit, which no line break parts from it.
+
+        >>> metric("cost.step_ms").quantity(61.24)
+        '61.2\\xa0ms'
+        """
+        return f"{self.number(value)}\N{NO-BREAK SPACE}{self.unit}" if self.unit else self.number(value)
+
+    def interval(self, estimate: Mapping[str, Any]) -> str:
+        """The ends of an estimate's 95 % interval, or that they are unknown (a single run).
+
+        >>> metric("test.top1").interval({"n": 3, "mean": 0.88, "low": 0.871, "high": 0.889})
+        '87.1 to 88.9'
+        """
+        if estimate["low"] is None:
+            return "interval unknown"
+        return f"{self.number(estimate['low'])} to {self.number(estimate['high'])}"
+
+    def difference(self, value: float) -> str:
+        """A signed difference, one decimal finer than the values themselves.
+
+        >>> metric("test.top1").difference(-0.0123)
+        '-1.23'
+        """
+        return f"{value * self.scale:+,.{self.digits + 1}f}"
+
+    def difference_interval(self, estimate: Mapping[str, Any]) -> str:
+        """The ends of a difference's 95 % interval, or that they are unknown."""
+        if estimate["low"] is None:
+            return "interval unknown"
+        return f"{self.difference(estimate['low'])} to {self.difference(estimate['high'])}"
+
+
+def _share(key: str, title: str, higher_is_better: bool = True) -> Metric:
+    return Metric(key, title, "%", 100.0, higher_is_better=higher_is_better)
+
+
+METRICS = (
+    _share("test.top1", "top-1 accuracy"),
+    _share("test.top5", "top-5 accuracy"),
+    _share("test.macro_f1", "macro F1"),
+    _share("test.ece", "calibration error", higher_is_better=False),
+    Metric("test.loss", "test loss", digits=3, higher_is_better=False),
+    _share("validation.top1", "validation accuracy"),
+    _share("shift.consistency", "shift consistency"),
+    _share("shift.consistency_correct", "consistency where correct"),
+    _share("shift.mean_accuracy", "mean accuracy over shifts"),
+    _share("shift.worst_accuracy", "worst-shift accuracy"),
+    Metric("shift.logit_drift", "logit drift", digits=2, higher_is_better=False),
+    Metric("cost.parameters", "parameters", digits=0, higher_is_better=False),
+    Metric("cost.multiply_adds", "multiply-adds", "M", 1e-6, 2, higher_is_better=False),
+    Metric("cost.forward_ms", "forward", "ms", higher_is_better=False),
+    Metric("cost.step_ms", "training step", "ms", higher_is_better=False),
+    Metric("cost.pool_step_ms", "pooling's part of the step", "ms", higher_is_better=False),
+    Metric("cost.bytes_saved", "kept for backward", "kB", 1e-3, higher_is_better=False),
+    Metric("duration.train_s", "training", "s", higher_is_better=False),
+    Metric("duration.evaluate_s", "evaluation", "s", higher_is_better=False),
+)
+_BY_KEY = {metric.key: metric for metric in METRICS}
+
+
+def metric(key: str) -> Metric:
+    """The metric at `key`, such as `test.top1`."""
+    return _BY_KEY[key]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run that was evaluated: its cell, its seed, what its configuration chose, and the parsed evaluation.
+
+    `labels` name the choices: model, data, pool, head, budget. Raises ValueError when the evaluation is of another
+    schema or lacks a metric.
+    """
+
+    cell: str
+    seed: int
+    labels: Mapping[str, str]
+    metrics: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.metrics.get("schema") != SCHEMA:
+            found = self.metrics.get("schema")
+            raise ValueError(
+                f"evaluation of {self.cell}, seed {self.seed} has schema {found}, "
+                f"the report reads {SCHEMA}: evaluate it again"
+            )
+        for key in _BY_KEY:
+            section, name = key.split(".")
+            if name not in self.metrics.get(section, {}):
+                raise ValueError(f"evaluation of {self.cell}, seed {self.seed} has no {key}: evaluate it again")
+
+    def value(self, key: str) -> float:
+        """The run's value of the metric at `key`."""
+        section, name = key.split(".")
+        return float(self.metrics[section][name])
+
+
+@dataclass(frozen=True)
+class Study:
+    """One question, the factor that varies (`pool`, `head`), and the cells that answer it."""
+
+    name: str
+    question: str
+    factor: str
+    cells: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the figures came from: the environment, the commands that repeat everything, and each cell's own."""
+
+    environment: Mapping[str, Any]
+    commands: Sequence[str]
+    repeat: Mapping[str, str] = field(default_factory=dict)

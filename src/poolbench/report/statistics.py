@@ -1,0 +1,151 @@
+"""Statistics of repeated runs: means and paired differences with 95 % t intervals, rankings, and the Pareto frontier.
+
+The n runs of a cell differ by seed alone, so an interval covers what the seed changes (initial weights, batch order,
+random operators), on one test set. Cells share seeds, so two of them are compared seed by seed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+CONFIDENCE = 0.95
+
+
+def t_coverage(t: float, degrees: int) -> float:
+    """The probability that Student's t lies within -t and t, exact for whole degrees of freedom.
+
+    Source: Abramowitz & Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+
+    >>> round(t_coverage(1.0, 1), 6)
+    0.5
+    """
+    angle = math.atan(t / math.sqrt(degrees))
+    odd = degrees % 2
+    term = math.cos(angle) if odd else 1.0
+    total = 0.0
+    for power in range(2 + odd, degrees + 1, 2):
+        total += term
+        term *= (power - 1) / power * math.cos(angle) ** 2
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+
+
+def t_quantile(degrees: int) -> float:
+    """The t that covers 95 % on both sides, by bisection.
+
+    >>> round(t_quantile(2), 3)
+    4.303
+    """
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_coverage(middle, degrees) < CONFIDENCE else (low, middle)
+    return high
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean of n runs and its 95 % interval; the ends are None for a single run, whose interval is unknown."""
+
+    n: int
+    mean: float
+    low: float | None
+    high: float | None
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval is known and zero lies outside it."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """The mean of independent runs with its 95 % t interval. Raises ValueError without runs or on a value not finite.
+
+    >>> estimate([1.0, 2.0, 3.0]).mean
+    2.0
+    >>> estimate([1.0])
+    Estimate(n=1, mean=1.0, low=None, high=None)
+    """
+    n = len(values)
+    if n == 0 or not all(map(math.isfinite, values)):
+        raise ValueError(f"an estimate needs at least one run and finite values, got {list(values)}")
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Estimate(1, mean, None, None)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    margin = t_quantile(n - 1) * deviation / math.sqrt(n)
+    return Estimate(n, mean, mean - margin, mean + margin)
+
+
+Runs = Mapping[int, float]
+"""One cell's value at each seed."""
+
+
+def paired_difference(ours: Runs, theirs: Runs) -> Estimate | None:
+    """The mean of ours minus theirs over the seeds that both have, or None where they share none.
+
+    >>> paired_difference({0: 3.0, 1: 5.0}, {0: 1.0, 1: 3.0}).mean
+    2.0
+    """
+    shared = sorted(ours.keys() & theirs.keys())
+    return estimate([ours[seed] - theirs[seed] for seed in shared]) if shared else None
+
+
+def tells_apart(ours: Runs, theirs: Runs) -> bool:
+    """Whether the paired difference's interval leaves zero out."""
+    difference = paired_difference(ours, theirs)
+    return difference is not None and difference.excludes_zero
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cell's place in a ranking.
+
+    `first` and `last` are the best and the worst rank that the paired comparisons leave open; `behind` is the paired
+    difference to the cell with the best mean (None for that cell itself, or where no seed is shared).
+    """
+
+    cell: str
+    estimate: Estimate
+    behind: Estimate | None
+    first: int
+    last: int
+    indistinguishable_from: tuple[str, ...]
+
+
+def rank(cells: Mapping[str, Runs], higher_is_better: bool = True) -> list[Place]:
+    """The cells from best mean to worst, each with those that it cannot be told apart from.
+
+    >>> [place.cell for place in rank({"a": {0: 1.0, 1: 1.1}, "b": {0: 2.0, 1: 2.1}})]
+    ['b', 'a']
+    """
+    estimates = {cell: estimate(list(runs.values())) for cell, runs in cells.items()}
+    order = sorted(cells, key=lambda cell: estimates[cell].mean, reverse=higher_is_better)
+    places = []
+    for index, cell in enumerate(order):
+        apart = [tells_apart(cells[cell], cells[other]) for other in order]
+        places.append(
+            Place(
+                cell,
+                estimates[cell],
+                behind=paired_difference(cells[cell], cells[order[0]]) if index else None,
+                first=1 + sum(apart[:index]),
+                last=len(order) - sum(apart[index:]),
+                indistinguishable_from=tuple(
+                    other for other, is_apart in zip(order, apart, strict=True) if other != cell and not is_apart
+                ),
+            )
+        )
+    return places
+
+
+def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """The cells that no other beats in both coordinates (more is better), by rising first coordinate.
+
+    >>> frontier({"a": (1, 3), "b": (2, 2), "c": (1, 1)})
+    ['a', 'b']
+    """
+
+    def is_beaten(point: tuple[float, float]) -> bool:
+        return any(other != point and other[0] >= point[0] and other[1] >= point[1] for other in points.values())
+
+    return sorted((cell for cell, point in points.items() if not is_beaten(point)), key=lambda cell: points[cell])

@@ -1,0 +1,59 @@
+"""How every stage starts: Hydra composes its configuration, and a user's mistake is one line."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+
+import hydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from poolbench.config import FOLDER, register
+from poolbench.naming import unknown
+
+MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
+
+
+def run(stage: Callable[[DictConfig], None], config_name: str) -> None:
+    """Run a stage with the configuration that the command line composes.
+
+    A mistake is one line and in the end exit code 1, and a multirun goes on with the next run after it;
+    HYDRA_FULL_ERROR=1 in the environment asks for the traceback.
+    """
+    traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors itself, over several lines
+    failed = False
+
+    def report(error: Exception) -> None:
+        nonlocal failed
+        if traceback:
+            raise error
+        failed = True
+        print(f"poolbench: {one_line(error)}", file=sys.stderr, flush=True)
+
+    @functools.wraps(stage)
+    def guarded(config: DictConfig) -> None:
+        try:
+            stage(config)
+        except MISTAKES as error:
+            report(error)
+
+    try:
+        register(sys.argv[1:])
+        hydra.main(config_path=str(FOLDER), config_name=config_name, version_base="1.3")(guarded)()
+    except MISTAKES as error:
+        report(error)
+    sys.exit(int(failed))
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line: what Hydra spreads over a message and its cause is put together."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return str(unknown(group, name, error.options))
+    lines = [str(error).strip().splitlines()[0]] if str(error).strip() else [type(error).__name__]
+    if isinstance(error, HydraException) and error.__cause__ is not None:
+        lines.append(str(error.__cause__).splitlines()[0])
+    return ": ".join([*getattr(error, "__notes__", []), " ".join(lines)])

@@ -1,0 +1,85 @@
+"""Stage `report`: evaluated runs to a page that answers the studies' questions.
+
+python -m poolbench.stages.report
+python -m poolbench.stages.report runs=multirun/2026-01-31_12-00-00/runs
+"""
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from poolbench import provenance, report
+from poolbench.params import read
+from poolbench.runs import write_json
+from poolbench.stages.cli import run
+from poolbench.stages.evaluate import destination, evaluate_cell, seeds
+
+
+def build(config: DictConfig) -> None:
+    """Write the report on the cells of params.yaml, or on all in a folder of runs, beside that folder."""
+    if config.runs:
+        folder = Path(config.runs)
+        cells = {each: seeds(each, None) for each in sorted(folder.iterdir()) if each.is_dir()}
+        names = [cell.name for cell in cells]
+        studies = [report.Study(folder.parent.name, "Which of these runs does best?", "cell", names)]
+        commands = [f"python -m poolbench.stages.report runs={folder}"]
+    else:
+        folder = Path("runs")
+        params = read(Path(config.params))
+        cells = {folder / name: list(range(params.seeds)) for name in params.cells}
+        studies = [
+            report.Study(name, study.question, study.factor, params.members(name))
+            for name, study in params.studies.items()
+        ]
+        commands = ["make repro", "make test"]
+    results = [result for cell, chosen in cells.items() for result in _results(cell, chosen, config.shift)]
+    used = {result.metrics["data"]["name"]: result.metrics["data"]["checksum"] for result in results}
+    where = report.Provenance(
+        environment=provenance.environment() | {"data": used},
+        commands=commands,
+        repeat={result.cell: result.metrics["command"] for result in reversed(results)},
+    )
+    summary = report.summarise(results, studies, where)
+    into = folder.parent / "report"
+    into.mkdir(exist_ok=True)
+    _write(into / "index.html", report.render(summary, results))
+    write_json(into / "metrics.json", summary)
+    _write(into / "table.md", report.markdown_table(summary))
+    _write_rows(into / "results.csv", report.rows(results))
+    _write_rows(into / "history.csv", report.history_rows(results))
+    Console().print(report.terminal_table(summary))
+    print(into / "index.html")
+
+
+def _results(cell: Path, chosen: Sequence[int], shift: DictConfig) -> list[report.Result]:
+    """The evaluated runs of a cell; one that was not evaluated is evaluated now."""
+    files = [destination(cell) / f"seed-{seed}.json" for seed in chosen]
+    if not all(file.exists() for file in files):
+        evaluate_cell(cell, list(chosen), shift)
+    figures = [json.loads(file.read_text()) for file in files]
+    return [report.Result(cell.name, each["seed"], each["labels"], each) for each in figures]
+
+
+def _write(file: Path, text: str) -> None:
+    aside = file.with_suffix(".part")
+    aside.write_text(text)
+    os.replace(aside, file)
+
+
+def _write_rows(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    aside = file.with_suffix(".part")
+    with aside.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(aside, file)
+
+
+if __name__ == "__main__":
+    run(build, "report")

@@ -1,0 +1,166 @@
+"""Stage `train`: one run, from a configuration to a run folder.
+
+python -m poolbench.stages.train pool=max_blur data=shapes
+python -m poolbench.stages.train -m pool=max,max_blur seed=0,1,2
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from poolbench import data, models, pooling, provenance, runs
+from poolbench.config import check
+from poolbench.data import Store
+from poolbench.evaluation import circular
+from poolbench.stages.cli import run
+from poolbench.training import Classifier, Data, History, automatic
+
+SHIFT_RANGE, SHIFT_IMAGES = 3, 250
+"""The look at shifts that a run logs: few pictures, held-out ones. The stage `evaluate` measures."""
+
+
+def train(config: DictConfig) -> None:
+    """Train the run that `config` describes, or go on with it; keep it where it is finished already."""
+    settings = check(config)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    store = data.prepare(settings["data"])
+    mark = fingerprint(settings, store)
+    if runs.finished(folder, mark):
+        print(f"{folder}: finished already, kept")
+        return
+    fit(settings, store, folder, mark)
+
+
+def fingerprint(settings: Mapping[str, Any], store: Store) -> str:
+    """What decides a run's figures: its settings, the sources that they call on, the pictures."""
+    decisive = {key: value for key, value in settings.items() if key not in ("cell", "logger")}
+    parts = [decisive, sources(settings), store.checksum]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def sources(settings: Mapping[str, Any]) -> str:
+    """A hash of the code that a run of these settings executes."""
+    operators = [pooling.spec(settings[slot]["name"]).operator for slot in ("pool", "head")]
+    return provenance.digest(fit, models.network(settings["model"]["name"]), *operators)
+
+
+def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> None:
+    """Train, and write the run folder."""
+    started = time.perf_counter()
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    seed, title = settings["seed"], f"{settings['cell']} seed {settings['seed']}"
+    pl.seed_everything(seed, verbose=False)
+    network = models.build(settings["model"], settings["pool"], settings["head"], store.info)
+    models.initialise(network, seed)
+    module = Classifier(network, len(store.classes), settings["optimizer"], seed)
+    budget = settings["budget"]
+    pictures = Data(store, budget["images"], budget["batch_size"], settings["data"]["validation"], seed)
+    aside = runs.begin(folder, settings, mark)
+    trainer = _trainer(settings, aside, title)
+    last = aside / "last.ckpt"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists")
+        warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging interval")
+        warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
+        trainer.fit(module, pictures, ckpt_path=last if last.exists() else None, weights_only=True)
+    if not trainer.is_global_zero:
+        return
+    validation = {
+        name.removeprefix("validation_"): value.item()
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith("validation_")
+    }
+    held = pictures.splits["validation"]
+    network.eval()
+    with runs.precision(trainer.precision, module.device.type):
+        shift = circular(
+            network, held.images[:SHIFT_IMAGES], held.labels[:SHIFT_IMAGES], min(SHIFT_RANGE, _reach(store)), 1000
+        )
+    environment = {
+        **provenance.environment(),
+        "precision": trainer.precision,
+        "device": module.device.type,
+        "command": " ".join(["python -m poolbench.stages.train", *HydraConfig.get().overrides.task]),
+        "data": {"name": store.name, "checksum": store.checksum},
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    metrics = {"validation": {"images": len(held), **validation}, "shift": asdict(shift)}
+    finished = runs.finish(aside, folder, network, metrics, environment)
+    if trainer.logger is not None:
+        _publish(trainer.logger, finished)
+
+
+def _reach(store: Store) -> int:
+    """The largest range of shifts that a picture of the store has."""
+    return (min(store.info["height"], store.info["width"]) - 1) // 2
+
+
+def _trainer(settings: Mapping[str, Any], aside: Path, title: str) -> pl.Trainer:
+    chosen = dict(settings["trainer"])
+    if chosen["precision"] == "auto":
+        on_cpu = chosen["accelerator"] == "cpu" or not torch.cuda.is_available()
+        chosen["precision"] = automatic("cpu" if on_cpu else "cuda")
+    checkpoint = ModelCheckpoint(aside, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    return pl.Trainer(
+        **chosen,
+        max_epochs=settings["budget"]["epochs"],
+        logger=_wandb(settings) if settings["logger"]["name"] == "wandb" else False,
+        callbacks=[History(aside / "history.csv", title), checkpoint],
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=aside,
+    )
+
+
+def _wandb(settings: Mapping[str, Any]) -> Any:
+    """A W&B run named and grouped by cell and seed. Offline, without account or prompt, unless WANDB_MODE says more."""
+    os.environ.setdefault("WANDB_MODE", "offline")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
+
+    run = wandb.init(
+        project=settings["logger"]["project"],
+        name=f"{settings['cell']}/seed-{settings['seed']}",
+        group=settings["cell"],
+        config=dict(settings),
+        settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True),
+    )
+    return WandbLogger(experiment=run)
+
+
+def _publish(logger: Any, finished: runs.Run) -> None:
+    """The picture of the shifts and the weights, to W&B; closes its run."""
+    import plotly.graph_objects as go
+    import wandb
+
+    shift = finished.metrics["shift"]
+    offsets = list(range(-shift["range"], shift["range"] + 1))
+    picture = go.Figure(go.Heatmap(x=offsets, y=offsets, z=shift["accuracy_map"], colorbar_title="accuracy"))
+    picture.update_layout(xaxis_title="dx, pixels", yaxis_title="dy, pixels", yaxis_scaleanchor="x")
+    logger.experiment.log({"shift_map": picture, **{f"shift_{key}": shift[key] for key in ("consistency", "logit_drift")}})
+    name = f"{finished.config['cell']}-seed-{finished.config['seed']}".replace("=", "-").replace(",", "-").replace("+", "-")
+    artifact = wandb.Artifact(name, type="model")
+    artifact.add_file(str(finished.folder / "model.safetensors"))
+    logger.experiment.log_artifact(artifact)
+    wandb.finish()
+
+
+if __name__ == "__main__":
+    run(train, "train")

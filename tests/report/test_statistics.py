@@ -1,0 +1,125 @@
+"""Statistics against published quantiles, worked examples and simulation."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poolbench.report.statistics import (
+    Estimate,
+    estimate,
+    frontier,
+    paired_difference,
+    rank,
+    t_coverage,
+    t_quantile,
+    tells_apart,
+)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "published"),
+    [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (9, 2.262), (10, 2.228), (30, 2.042), (120, 1.980)],
+)
+def test_t_quantile_is_the_published_one(degrees: int, published: float) -> None:
+    assert t_quantile(degrees) == pytest.approx(published, abs=5e-4)
+
+
+@pytest.mark.parametrize("degrees", range(1, 12))
+def test_t_coverage_is_the_integral_of_the_density(degrees: int) -> None:
+    scale = math.gamma((degrees + 1) / 2) / (math.sqrt(degrees * math.pi) * math.gamma(degrees / 2))
+    step = 1.7 / 2000
+    middles = ((index + 0.5) * step for index in range(2000))
+    area = 2 * step * sum(scale * (1 + t * t / degrees) ** (-(degrees + 1) / 2) for t in middles)
+    assert t_coverage(1.7, degrees) == pytest.approx(area, abs=1e-6)
+
+
+def test_estimate_of_a_worked_example() -> None:
+    # mean 0.88, deviation 0.01, so the margin is 4.3027 * 0.01 / sqrt(3)
+    result = estimate([0.87, 0.88, 0.89])
+    assert result.n == 3
+    assert result.mean == pytest.approx(0.88)
+    assert result.low == pytest.approx(0.88 - 0.024841, abs=1e-6)
+    assert result.high == pytest.approx(0.88 + 0.024841, abs=1e-6)
+
+
+def test_one_run_has_no_interval_and_tells_nothing_apart() -> None:
+    assert estimate([0.9]) == Estimate(1, 0.9, None, None)
+    assert not tells_apart({0: 0.9}, {0: 0.1})
+
+
+@pytest.mark.parametrize("values", [[], [0.5, math.nan], [math.inf]])
+def test_estimate_refuses_what_has_no_mean(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite values"):
+        estimate(values)
+
+
+def test_interval_covers_the_truth_95_times_in_100() -> None:
+    draw = random.Random(1)
+    covered = 0
+    for _ in range(2000):
+        result = estimate([draw.gauss(5, 2) for _ in range(4)])
+        assert result.low is not None
+        assert result.high is not None
+        covered += result.low <= 5 <= result.high
+    assert covered / 2000 == pytest.approx(0.95, abs=0.015)
+
+
+def test_pairing_sees_a_difference_that_seeds_would_hide() -> None:
+    ours = {0: 0.80, 1: 0.90, 2: 0.70}
+    theirs = {seed: value - 0.010 - 0.001 * seed for seed, value in ours.items()}
+    difference = paired_difference(ours, theirs)
+    assert difference is not None
+    assert difference.mean == pytest.approx(0.011)
+    assert difference.excludes_zero
+    own, other = estimate(list(ours.values())), estimate(list(theirs.values()))
+    assert own.low is not None
+    assert own.low < other.mean
+
+
+def test_pairing_takes_the_shared_seeds_alone() -> None:
+    difference = paired_difference({0: 1.0, 1: 2.0, 7: 99.0}, {0: 0.0, 1: 0.0, 8: -99.0})
+    assert difference is not None
+    assert (difference.n, difference.mean) == (2, 1.5)
+    assert paired_difference({0: 1.0}, {1: 1.0}) is None
+
+
+CELLS = {
+    "worst": {0: 0.70, 1: 0.71, 2: 0.69},
+    "good": {0: 0.90, 1: 0.91, 2: 0.92},
+    "twin": {0: 0.91, 1: 0.90, 2: 0.91},
+}
+
+
+def test_rank_orders_and_says_what_it_cannot_tell_apart() -> None:
+    good, twin, worst = rank(CELLS)
+    assert [good.cell, twin.cell, worst.cell] == ["good", "twin", "worst"]
+    assert good.indistinguishable_from == ("twin",)
+    assert twin.indistinguishable_from == ("good",)
+    assert worst.indistinguishable_from == ()
+    assert [(place.first, place.last) for place in (good, twin, worst)] == [(1, 2), (1, 2), (3, 3)]
+    assert good.behind is None
+    assert worst.behind is not None
+    assert worst.behind.mean == pytest.approx(-0.21)
+
+
+def test_rank_of_a_cost_puts_the_lowest_first() -> None:
+    assert [place.cell for place in rank(CELLS, higher_is_better=False)] == ["worst", "twin", "good"]
+
+
+def test_rank_of_single_runs_leaves_every_rank_open() -> None:
+    places = rank({cell: {0: runs[0]} for cell, runs in CELLS.items()})
+    assert all((place.first, place.last) == (1, 3) for place in places)
+    assert all(len(place.indistinguishable_from) == 2 for place in places)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12))
+def test_frontier_is_what_nothing_beats(values: list[tuple[int, int]]) -> None:
+    points = {str(index): (float(x), float(y)) for index, (x, y) in enumerate(values)}
+    edge = frontier(points)
+    for cell, (x, y) in points.items():
+        beaten = any(a >= x and b >= y and (a > x or b > y) for a, b in points.values())
+        assert (cell in edge) != beaten
+    assert [points[cell][0] for cell in edge] == sorted(points[cell][0] for cell in edge)
