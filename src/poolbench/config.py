@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field, make_dataclass
+from functools import partial
 from pathlib import Path
-from types import UnionType
+from types import GenericAlias, UnionType
 from typing import Any, Union, get_args, get_origin
 
-import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -15,10 +16,13 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from poolbench import data, models, pooling
+from poolbench.naming import unknown
 from poolbench.pooling.window import Padding, Size
 
 FOLDER = Path(__file__).parents[2] / "conf"
-GROUPS = {"pool": "local", "head": "global"}
+GROUPS: dict[str, pooling.Kind] = {"pool": "local", "head": "global"}
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+LOGGERS = ("wandb", "csv")
 
 
 @dataclass
@@ -38,7 +42,7 @@ class Budget:
 
 @dataclass
 class Optimizer:
-    """Stochastic gradient descent with Nesterov momentum; `warmup` is the share of all steps in which `lr` is reached."""
+    """Stochastic gradient descent with Nesterov momentum; `warmup`: the share of all steps before `lr` is reached."""
 
     lr: float = MISSING
     momentum: float = MISSING
@@ -63,6 +67,10 @@ class Trainer:
     strategy: str = MISSING
     precision: str = MISSING
 
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+
 
 @dataclass
 class Logger:
@@ -70,6 +78,10 @@ class Logger:
 
     name: str = MISSING
     project: str = MISSING
+
+    def __post_init__(self) -> None:
+        if self.name not in LOGGERS:
+            raise unknown("logger", self.name, LOGGERS)
 
 
 @dataclass
@@ -133,7 +145,7 @@ def _schema(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any]) ->
     fields: list[tuple[str, Any, Any]] = [("name", str, field(default=name))]
     for key, default in defaults.items():
         value = list(default) if isinstance(default, tuple) else default
-        fields.append((key, _type(types[key]), field(default_factory=lambda value=value: value)))
+        fields.append((key, _type(types[key]), field(default_factory=partial(copy, value))))
     return make_dataclass(re.sub(r"\W", "_", name), fields)
 
 
@@ -148,7 +160,7 @@ def _type(annotation: Any) -> Any:
     if get_origin(annotation) in (Union, UnionType):
         return annotation if all(each in (int, float, str, bool, type(None)) for each in get_args(annotation)) else Any
     if get_origin(annotation) is not None:
-        return list[get_args(annotation)[0]] if issubclass(get_origin(annotation), Iterable) else Any
+        return GenericAlias(list, get_args(annotation)[:1]) if issubclass(get_origin(annotation), Iterable) else Any
     return annotation if annotation in (int, float, str, bool) else Any
 
 
@@ -166,18 +178,15 @@ def compose(overrides: Iterable[str] = (), name: str = "train") -> DictConfig:
 
 
 def check(config: DictConfig) -> dict[str, Any]:
-    """The run that a configuration describes, as plain values. Raises ValueError that names the key at fault.
-
-    Every value is compared with its range, and the operators are tried in their slots.
-    """
+    """The run that a configuration describes, as plain values. Raises ValueError that names the key at fault."""
     OmegaConf.to_object(config)  # builds the schemas, which check their values
     run = OmegaConf.to_container(config, resolve=True)
     assert isinstance(run, dict)
-    run = {str(key): value for key, value in run.items()}
-    data.configure(run["data"])
-    return run
-
-
-def try_out(run: Mapping[str, Any], info: Mapping[str, Any]) -> torch.nn.Module:
-    """The untrained classifier of a run, for the data set that `info` describes: proof that its operators fit."""
-    return models.build(run["model"], run["pool"], run["head"], info)
+    settings = {str(key): value for key, value in run.items()}
+    data.configure(settings["data"])
+    for slot in GROUPS:
+        try:
+            pooling.create(**settings[slot], channels=8)
+        except ValueError as error:
+            raise ValueError(f"{slot}: {error}") from error
+    return settings

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from poolbench.naming import unknown
 
@@ -67,6 +68,8 @@ def read(file: Path) -> Params:
     """Read and check params.yaml. Raises ValueError that names what is misspelt, missing or out of range."""
     try:
         params: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Params), OmegaConf.load(file)))
+    except YAMLError as error:
+        raise ValueError(f"{file}: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         raise ValueError(f"{file}: {str(error).splitlines()[0]}") from error
     assert isinstance(params, Params)

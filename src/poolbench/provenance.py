@@ -76,8 +76,8 @@ def _plain(value: Any) -> bool:
 def _globals(thing: Any) -> Iterator[tuple[str, Any, set[str]]]:
     """The module-level names that a function or a class's methods read, with all names that each method reads."""
     for member in vars(thing).values() if isinstance(thing, type) else [thing]:
-        function = inspect.unwrap(member.fget if isinstance(member, property) else getattr(member, "__func__", member))
-        if isinstance(function, FunctionType):
+        raw = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+        if callable(raw) and isinstance(function := inspect.unwrap(raw), FunctionType):
             names = set(_names(function.__code__))
             for name in names & function.__globals__.keys():
                 yield name, function.__globals__[name], names
@@ -128,6 +128,8 @@ def _git(*arguments: str) -> str | None:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    models = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
+    models = (
+        [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
+    )
     name = models[0].partition(":")[2].strip() if models else platform.processor() or platform.machine()
     return f"{name}, {torch.get_num_threads()} threads"

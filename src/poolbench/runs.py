@@ -9,7 +9,6 @@ environment.json    commit, versions, machine, data checksum, durations, fingerp
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch import nn
 
 from poolbench import models
 from poolbench.data import Store
+from poolbench.files import write_json
 
 SCHEMA = 1
 FILES = ("config.yaml", "model.safetensors", "history.csv", "metrics.json", "environment.json")
@@ -114,23 +114,6 @@ def read_history(file: Path) -> list[dict[str, float]]:
     """The rows of a history.csv as numbers."""
     with file.open(newline="") as stream:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
-
-
-def write_history(file: Path, rows: list[dict[str, float]]) -> None:
-    """Write the rows of a history.csv, whole or not at all."""
-    aside = file.with_suffix(".part")
-    with aside.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(aside, file)
-
-
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    aside = file.with_suffix(".part")
-    aside.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(aside, file)
 
 
 def precision(name: str, device: str) -> torch.autocast:

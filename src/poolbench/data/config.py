@@ -26,8 +26,8 @@ class DataConfig:
         """Raise ValueError, naming the key, for a value out of range."""
         if self.name == MISSING or not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"data.name must be a folder name of letters, digits, '.', '-' and '_', got {self.name!r}")
-        if not 0 <= self.validation < 1:
-            raise ValueError(f"data.validation must be at least 0 and less than 1, got {self.validation}")
+        if not 0 < self.validation < 1:  # without held-out pictures the test split would be all there is to look at
+            raise ValueError(f"data.validation must be above 0 and below 1, got {self.validation}")
 
     def recipe(self) -> dict[str, Any]:
         """The options that decide what is in the store: all but `validation`, which is drawn when it is read."""

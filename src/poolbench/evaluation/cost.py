@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -32,17 +33,18 @@ class Cost:
 def cost(network: nn.Module, slots: Mapping[str, nn.Module], images: Tensor) -> Cost:
     """Measure `network` on `images` (N, C, H, W), and apart the operators that stand in its `slots`."""
     inputs: dict[str, Tensor] = {}
-    hooks = [
-        operator.register_forward_hook(lambda _, received, __, slot=slot: inputs.update({slot: received[0].detach()}))
-        for slot, operator in slots.items()
-    ]
+
+    def remember(slot: str, _: nn.Module, received: tuple[Tensor]) -> None:
+        inputs[slot] = received[0].detach()
+
+    hooks = [operator.register_forward_pre_hook(partial(remember, slot)) for slot, operator in slots.items()]
     network.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as flops:
         network(images)
     for hook in hooks:
         hook.remove()
     with torch.no_grad():
-        forward = _median(lambda: network(images), images)
+        forward = _median(partial(network, images), images)
     network.train()
     kept = 0
 
@@ -56,12 +58,12 @@ def cost(network: nn.Module, slots: Mapping[str, nn.Module], images: Tensor) -> 
         received = inputs[slot].requires_grad_()
         with saved_tensors_hooks(keep, lambda tensor: tensor):
             operator(received)
-        slots_step += _median(lambda operator=operator, received=received: _step(operator, received), images)
+        slots_step += _median(partial(_step, operator, received), images)
     return Cost(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         multiply_adds=flops.get_total_flops() // 2 // len(images),
         forward_ms=forward,
-        step_ms=_median(lambda: _step(network, images), images),
+        step_ms=_median(partial(_step, network, images), images),
         pool_step_ms=slots_step,
         bytes_saved=kept / len(images),
     )

@@ -39,7 +39,8 @@ def circular(classify: Classifier, images: Tensor, labels: Tensor, radius: int, 
     Raises ValueError for a radius below 1 or one that wraps a picture onto itself.
 
     >>> images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
-    >>> circular(lambda batch: torch.ones(len(batch), 2), images, torch.zeros(4, dtype=torch.long), radius=1).consistency
+    >>> labels = torch.zeros(4, dtype=torch.long)
+    >>> circular(lambda batch: torch.ones(len(batch), 2), images, labels, radius=1).consistency
     1.0
     """
     if not 1 <= radius <= (min(images.shape[2:]) - 1) // 2:

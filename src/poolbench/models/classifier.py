@@ -31,7 +31,9 @@ class Normalise(nn.Module):
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
 
-def build(model: Mapping[str, Any], pool: Mapping[str, Any], head: Mapping[str, Any], info: Mapping[str, Any]) -> nn.Module:
+def build(
+    model: Mapping[str, Any], pool: Mapping[str, Any], head: Mapping[str, Any], info: Mapping[str, Any]
+) -> nn.Module:
     """The classifier that a configuration describes, for the data set that `info` (a store's) describes.
 
     `model`, `pool` and `head` hold a `name` and options. Stored pictures go in, logits (N, classes) come out.
@@ -45,6 +47,11 @@ def build(model: Mapping[str, Any], pool: Mapping[str, Any], head: Mapping[str, 
     )
     parts = OrderedDict(normalise=Normalise(info["mean"], info["std"]), network=network)
     return nn.Sequential(parts).to(memory_format=torch.channels_last)
+
+
+def slots(model: nn.Module) -> dict[str, nn.Module]:
+    """The operator in each slot of a classifier, by the slot's name."""
+    return vars(model.get_submodule("network"))["slots"]
 
 
 def _operator(slot: str, chosen: Mapping[str, Any], kind: pooling.Kind) -> partial[nn.Module]:

@@ -16,7 +16,8 @@ class Cnn(nn.Sequential):
 
     >>> from functools import partial
     >>> from poolbench import pooling
-    >>> Cnn(partial(pooling.create, "max"), partial(pooling.create, "gap"), (1, 28, 28), 10)(torch.zeros(2, 1, 28, 28)).shape
+    >>> network = Cnn(partial(pooling.create, "max"), partial(pooling.create, "gap"), (1, 28, 28), 10)
+    >>> network(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
     """
 
@@ -29,7 +30,7 @@ class Cnn(nn.Sequential):
         widths: Sequence[int] = (16, 32, 64),
     ) -> None:
         super().__init__()
-        self.slots: list[str] = []
+        self.slots: dict[str, nn.Module] = {}
         if not widths or min(widths) < 1:
             raise ValueError(f"model.widths must be one positive number a stage, got {list(widths)}")
         channels, *_ = shape
@@ -49,7 +50,7 @@ class Cnn(nn.Sequential):
         """Put an operator into a slot; what it makes of `picture` says what the next layer receives."""
         operator = make(channels=picture.shape[1])
         self.add_module(slot, operator)
-        self.slots.append(slot)
+        self.slots[slot] = operator
         try:
             with torch.no_grad():
                 return operator.eval()(picture)

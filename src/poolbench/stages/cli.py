@@ -49,11 +49,11 @@ def run(stage: Callable[[DictConfig], None], config_name: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """An error as one line: what Hydra spreads over a message and its cause is put together."""
+    """An error as one line, its notes first; what Hydra spreads over a message and its cause is put together."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return str(unknown(group, name, error.options))
-    lines = [str(error).strip().splitlines()[0]] if str(error).strip() else [type(error).__name__]
-    if isinstance(error, HydraException) and error.__cause__ is not None:
-        lines.append(str(error.__cause__).splitlines()[0])
-    return ": ".join([*getattr(error, "__notes__", []), " ".join(lines)])
+        message = str(unknown(group, name, error.options))
+    else:
+        causes = [error, error.__cause__] if isinstance(error, HydraException) and error.__cause__ else [error]
+        message = " ".join((str(each).strip() or type(each).__name__).splitlines()[0] for each in causes)
+    return ": ".join([*getattr(error, "__notes__", []), message])

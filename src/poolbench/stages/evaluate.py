@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig
 
-from poolbench import data
+from poolbench import data, models
 from poolbench.evaluation import circular, classification, cost
+from poolbench.files import write_json
 from poolbench.report.records import SCHEMA
-from poolbench.runs import Run, precision, write_json
+from poolbench.runs import Run, precision
 from poolbench.stages.cli import run
 
 BATCH = 1000
@@ -69,9 +70,7 @@ def summary(figures: list[dict[str, Any]]) -> dict[str, float]:
         "worst_shift_accuracy": ("shift", "worst_accuracy"),
         "step_ms": ("cost", "step_ms"),
     }
-    means = {
-        name: statistics.fmean(each[section][key] for each in figures) for name, (section, key) in columns.items()
-    }
+    means = {name: statistics.fmean(each[section][key] for each in figures) for name, (section, key) in columns.items()}
     return {name: round(mean, 5) for name, mean in means.items()} | {"seeds": len(figures)}
 
 
@@ -87,9 +86,7 @@ def evaluate_run(trained: Run, shift: Mapping[str, int]) -> dict[str, Any]:
         with torch.inference_mode():
             logits = torch.cat([model(batch).float() for batch in images.split(BATCH)])
         shifted = circular(model, images[:count], labels[:count], shift["range"], BATCH)
-        network = model.get_submodule("network")
-        slots = {name: network.get_submodule(name) for name in network.slots}
-        spent = cost(model, slots, images[:COST_IMAGES])
+        spent = cost(model, models.slots(model), images[:COST_IMAGES])
     return {
         "schema": SCHEMA,
         "cell": trained.config["cell"],

@@ -10,8 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from poolbench.config import check, compose
+from poolbench.files import write_json
 from poolbench.params import read
-from poolbench.runs import write_json
 from poolbench.stages.cli import run
 from poolbench.stages.train import sources
 

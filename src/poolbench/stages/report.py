@@ -4,19 +4,16 @@ python -m poolbench.stages.report
 python -m poolbench.stages.report runs=multirun/2026-01-31_12-00-00/runs
 """
 
-import csv
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
 
 from poolbench import provenance, report
+from poolbench.files import write_json, write_rows, write_text
 from poolbench.params import read
-from poolbench.runs import write_json
 from poolbench.stages.cli import run
 from poolbench.stages.evaluate import destination, evaluate_cell, seeds
 
@@ -48,12 +45,12 @@ def build(config: DictConfig) -> None:
     summary = report.summarise(results, studies, where)
     into = folder.parent / "report"
     into.mkdir(exist_ok=True)
-    _write(into / "index.html", report.render(summary, results))
+    write_text(into / "index.html", report.render(summary, results))
     write_json(into / "metrics.json", summary)
-    _write(into / "table.md", report.markdown_table(summary))
-    _write_rows(into / "results.csv", report.rows(results))
-    _write_rows(into / "history.csv", report.history_rows(results))
-    Console().print(report.terminal_table(summary))
+    write_text(into / "table.md", report.markdown_table(summary))
+    write_rows(into / "results.csv", report.rows(results))
+    write_rows(into / "history.csv", report.history_rows(results))
+    Console(width=max(110, Console().width)).print(report.terminal_table(summary))
     print(into / "index.html")
 
 
@@ -64,21 +61,6 @@ def _results(cell: Path, chosen: Sequence[int], shift: DictConfig) -> list[repor
         evaluate_cell(cell, list(chosen), shift)
     figures = [json.loads(file.read_text()) for file in files]
     return [report.Result(cell.name, each["seed"], each["labels"], each) for each in figures]
-
-
-def _write(file: Path, text: str) -> None:
-    aside = file.with_suffix(".part")
-    aside.write_text(text)
-    os.replace(aside, file)
-
-
-def _write_rows(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    aside = file.with_suffix(".part")
-    with aside.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(aside, file)
 
 
 if __name__ == "__main__":

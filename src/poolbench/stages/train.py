@@ -154,8 +154,14 @@ def _publish(logger: Any, finished: runs.Run) -> None:
     offsets = list(range(-shift["range"], shift["range"] + 1))
     picture = go.Figure(go.Heatmap(x=offsets, y=offsets, z=shift["accuracy_map"], colorbar_title="accuracy"))
     picture.update_layout(xaxis_title="dx, pixels", yaxis_title="dy, pixels", yaxis_scaleanchor="x")
-    logger.experiment.log({"shift_map": picture, **{f"shift_{key}": shift[key] for key in ("consistency", "logit_drift")}})
-    name = f"{finished.config['cell']}-seed-{finished.config['seed']}".replace("=", "-").replace(",", "-").replace("+", "-")
+    logger.experiment.log(
+        {"shift_map": picture, **{f"shift_{key}": shift[key] for key in ("consistency", "logit_drift")}}
+    )
+    name = (
+        f"{finished.config['cell']}-seed-{finished.config['seed']}".replace("=", "-")
+        .replace(",", "-")
+        .replace("+", "-")
+    )
     artifact = wandb.Artifact(name, type="model")
     artifact.add_file(str(finished.folder / "model.safetensors"))
     logger.experiment.log_artifact(artifact)

@@ -37,7 +37,9 @@ class Data(pl.LightningDataModule):
                 f"data.validation={validation}: ask for fewer, or null for all"
             )
         if images is not None:  # not the first ones: a folder of pictures is sorted by class
-            chosen = chosen[torch.randperm(len(chosen), generator=torch.Generator().manual_seed(VALIDATION_SEED))[:images]]
+            chosen = chosen[
+                torch.randperm(len(chosen), generator=torch.Generator().manual_seed(VALIDATION_SEED))[:images]
+            ]
         self.splits = {
             "train": Split(store.train.images[chosen], store.train.labels[chosen]),
             "validation": Split(store.train.images[held], store.train.labels[held]),

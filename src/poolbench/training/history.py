@@ -6,7 +6,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from poolbench.runs import read_history, write_history
+from poolbench.files import write_rows
+from poolbench.runs import read_history
 
 
 class History(Callback):
@@ -30,7 +31,7 @@ class History(Callback):
         seconds = time.perf_counter() - self.started
         logged = {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
         self.rows.append({"epoch": trainer.current_epoch + 1, **logged, "seconds": round(seconds, 3)})
-        write_history(self.file, self.rows)
+        write_rows(self.file, self.rows)
         print(
             f"{self.title}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {logged['train_loss']:.3f}  "
             f"validation top-1 {logged['validation_top1']:.4f}  {seconds:.1f} s",

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+import torch
+
+from poolbench.evaluation import classification
+
+
+def by_definition(logits, labels, bins=15):
+    order = np.argsort(-logits, axis=1)
+    answer = order[:, 0]
+    scores = []
+    for c in range(logits.shape[1]):
+        true = np.sum((answer == c) & (labels == c))
+        named, are = np.sum(answer == c), np.sum(labels == c)
+        scores.append(2 * true / (named + are) if named + are else 0.0)
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    confidence = (shares / shares.sum(1, keepdims=True)).max(1)
+    error = 0.0
+    for low in np.arange(bins) / bins:
+        inside = (confidence > low) & (confidence <= low + 1 / bins)
+        if inside.any():
+            error += inside.mean() * abs((answer == labels)[inside].mean() - confidence[inside].mean())
+    top = min(5, logits.shape[1] - 1)
+    return {
+        "top1": np.mean(answer == labels),
+        "top5": np.mean([label in row[:top] for label, row in zip(labels, order, strict=True)]),
+        "macro_f1": np.mean(scores),
+        "ece": error,
+    }
+
+
+@pytest.mark.parametrize("classes", [3, 10])
+def test_equals_the_definitions(classes):
+    rng = np.random.default_rng(0)
+    logits, labels = 2 * rng.normal(size=(200, classes)), rng.integers(0, classes, 200)
+    found = classification(torch.tensor(logits), torch.tensor(labels))
+    for name, value in by_definition(logits, labels).items():
+        assert found[name] == pytest.approx(value, abs=1e-5), name

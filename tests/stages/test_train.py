@@ -1,0 +1,241 @@
+import json
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from poolbench import config, data, runs
+from poolbench.stages import train
+from poolbench.stages.evaluate import evaluate_run
+from poolbench.training import Diverged
+
+SMALL = [
+    "data=shapes", "data.train=400", "data.test=120", "data.size=16", "model.widths=[4,8]",
+    "budget=smoke", "budget.images=256", "trainer=cpu", "trainer.precision=32-true", "logger=csv",
+]  # fmt: skip
+
+
+def command(*overrides, runs_folder="runs"):
+    return [
+        sys.executable, "-m", "poolbench.stages.train", "-m", f"hydra.sweep.dir={runs_folder}", *SMALL, *overrides,
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def trained(workplace, monkeypatch):
+    """Trains here, in this process, and gives the run."""
+
+    def go(*overrides, folder="runs/c/seed-0"):
+        settings = config.check(config.compose([*SMALL, "cell=c", *overrides]))
+        store = data.prepare(settings["data"])
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": {"overrides": {"task": []}}}))
+        train.fit(settings, store, Path(folder), train.fingerprint(settings, store))
+        return runs.Run(Path(folder))
+
+    return go
+
+
+def weights(run):
+    return load_file(run.folder / "model.safetensors")
+
+
+def wandb_records(content: bytes) -> Iterator[bytes]:
+    """The records of a W&B file: a LevelDB log of blocks of 32 KiB, in which a long record comes in parts."""
+    place, record = 7, b""
+    while place < len(content):
+        if (room := 32768 - place % 32768) < 7:
+            place += room
+            continue
+        size, kind = struct.unpack_from("<HB", content, place + 4)
+        record += content[place + 7 : place + 7 + size]
+        place += 7 + size
+        if kind in (1, 4):  # whole, or the last part
+            yield record
+            record = b""
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_folder_is_whole_and_explains_itself(trained):
+    run = trained()
+    assert sorted(file.name for file in run.folder.iterdir()) == sorted(runs.FILES)
+    assert [row["epoch"] for row in run.history] == [1, 2]
+    assert run.history[-1]["validation_top1"] == pytest.approx(run.metrics["validation"]["top1"])
+    assert run.metrics["validation"].keys() >= {"top1", "top5", "macro_f1", "ece", "loss"}
+    assert run.environment["data"]["checksum"] == data.prepare(run.config["data"]).checksum
+    assert run.config["pool"] == {
+        "name": "max", "kernel_size": 2, "stride": None, "padding": 0, "dilation": 1, "ceil_mode": False,
+    }  # fmt: skip
+
+
+def test_it_learns(trained):
+    history = trained("budget.epochs=6", "budget.batch_size=32").history
+    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
+    assert history[-1]["validation_top1"] > 2 / 6
+
+
+@pytest.mark.parametrize("pool", ["max", "stochastic"])
+def test_a_seed_repeats_a_run(trained, pool):
+    first, again = trained(f"pool={pool}", folder="a"), trained(f"pool={pool}", folder="b")
+    assert equal(weights(first), weights(again))
+    assert not equal(weights(first), weights(trained(f"pool={pool}", "seed=1", folder="d")))
+
+
+@pytest.mark.parametrize("pool", ["max", "stochastic"])
+def test_an_interrupted_run_ends_with_the_same_weights(trained, monkeypatch, pool):
+    """Stopped after its second epoch of three, and started again."""
+    whole = trained(f"pool={pool}", "budget.epochs=3", folder="whole")
+    step = train.Classifier.training_step
+    steps = 0
+
+    def stopping(self, batch, index):
+        nonlocal steps
+        steps += 1
+        if self.current_epoch == 2 and index == 1:
+            raise KeyboardInterrupt
+        return step(self, batch, index)
+
+    monkeypatch.setattr(train.Classifier, "training_step", stopping)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trained(f"pool={pool}", "budget.epochs=3", folder="stopped")
+    assert not Path("stopped").exists()
+    monkeypatch.setattr(train.Classifier, "training_step", step)
+    before = steps
+    resumed = trained(f"pool={pool}", "budget.epochs=3", folder="stopped")
+    assert before == 2 * 4 + 2
+    assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
+    assert equal(weights(whole), weights(resumed))
+    assert [row["train_loss"] for row in whole.history] == [row["train_loss"] for row in resumed.history]
+
+
+def test_what_another_run_left_is_not_gone_on_from(trained):
+    aside = runs.begin(Path("runs/c/seed-0"), {}, "another fingerprint")
+    (aside / "last.ckpt").write_text("not a checkpoint")
+    assert trained().history
+
+
+def test_evaluation_in_another_process_agrees_with_the_last_validation(trained):
+    run = trained()
+    code = (
+        "import sys, torch; from pathlib import Path; from poolbench import data, runs;"
+        "from poolbench.evaluation import classification; from poolbench.training import Data;"
+        "run = runs.Run(Path(sys.argv[1])); store = data.prepare(run.config['data']);"
+        "held = Data(store, None, 1, run.config['data']['validation'], 0).splits['validation'];"
+        "torch.set_num_threads(1);"
+        "print(classification(run.model(store)(held.images).detach(), held.labels)['top1'])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, run.folder], capture_output=True, text=True, check=True)
+    assert float(answer.stdout) == pytest.approx(run.metrics["validation"]["top1"], abs=1e-7)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(trained, monkeypatch):
+    step = train.Classifier.training_step
+
+    def diverging(self, batch, index):
+        loss = step(self, batch, index)
+        if self.current_epoch == 1 and index == 2:
+            self.losses[-1] = loss.detach() * float("nan")
+        return loss
+
+    monkeypatch.setattr(train.Classifier, "training_step", diverging)
+    with pytest.raises(
+        Diverged, match=r"the loss is nan at step 7 \(epoch 2\), learning rate 0\.0.*lower optimizer.lr"
+    ):
+        trained()
+    left = Path("runs/c/seed-0.partial")
+    checkpoint = torch.load(left / "last.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == 0
+    assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "is no finished run, it lacks model.safetensors"),
+        (
+            lambda folder: (folder / "environment.json").write_text('{"schema": 0}'),
+            "has schema 0, this version reads 1",
+        ),
+    ],
+)
+def test_a_spoilt_run_folder_is_named(trained, spoil, message):
+    run = trained()
+    spoil(run.folder)
+    with pytest.raises(ValueError, match=message):
+        runs.Run(run.folder)
+
+
+def test_a_run_on_other_pictures_is_refused(trained):
+    run = trained()
+    data.prepare(run.config["data"] | {"seed": 1}, force=True)
+    with pytest.raises(ValueError, match="was trained on other pictures"):
+        run.model(data.load(Path("data/prepared/shapes")))
+
+
+def test_more_pictures_than_there_are(trained):
+    with pytest.raises(ValueError, match=r"budget.images is 500, but shapes has 360 pictures"):
+        trained("budget.images=500")
+
+
+@pytest.mark.slow
+def test_wandb_offline_holds_the_run(trained, workplace):
+    from wandb.proto import wandb_internal_pb2
+
+    run = trained("logger=wandb")
+    (file,) = workplace.glob("wandb/offline-run-*/run-*.wandb")
+    records = [wandb_internal_pb2.Record.FromString(record) for record in wandb_records(file.read_bytes())]
+    (started,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
+    assert (started.display_name, started.run_group, started.project) == ("c/seed-0", "c", "poolbench")
+    settings = {item.key: json.loads(item.value_json) for item in started.config.update}
+    assert settings["pool"] == run.config["pool"]
+    logged = [
+        {(item.key or item.nested_key[0]): item.value_json for item in record.history.item}
+        for record in records
+        if record.WhichOneof("record_type") == "history"
+    ]
+    accuracies = [float(row["validation_top1"]) for row in logged if "validation_top1" in row]
+    assert accuracies == pytest.approx([row["validation_top1"] for row in run.history])
+    assert any("shift_map" in row for row in logged)
+    artifacts = [record.request.log_artifact.artifact for record in records if record.request.HasField("log_artifact")]
+    artifacts += [record.artifact for record in records if record.WhichOneof("record_type") == "artifact"]
+    assert [artifact.name for artifact in artifacts if artifact.type == "model"] == ["c-seed-0"]
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_started_again_ends_with_the_same_weights(workplace):
+    options = ["seed=0,1", "cell=c", "budget.epochs=4"]
+    subprocess.run(command(*options, runs_folder="whole"), check=True, capture_output=True)
+    with subprocess.Popen(command(*options), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "seed 1  epoch 2" in line:
+                process.kill()
+    assert not Path("runs/c/seed-1/model.safetensors").exists()
+    again = subprocess.run(command(*options), check=True, capture_output=True, text=True).stdout
+    assert "seed-0: finished already, kept" in again
+    assert "seed 1  epoch 1" not in again
+    for seed in (0, 1):
+        whole, resumed = (runs.Run(Path(folder, "c", f"seed-{seed}")) for folder in ("whole", "runs"))
+        assert equal(weights(whole), weights(resumed))
+
+
+def test_every_figure_of_an_evaluation_comes_from_the_folder_and_the_data(trained):
+    run = trained()
+    figures = evaluate_run(run, {"range": 1, "images": 50})
+    moved = Path("elsewhere")
+    shutil.copytree(run.folder, moved)
+    shutil.rmtree(run.folder)
+    again = evaluate_run(runs.Run(moved), {"range": 1, "images": 50})
+    for part in ("test", "validation", "shift", "history", "labels"):
+        assert figures[part] == again[part]
+    assert figures["test"]["images"] == 120

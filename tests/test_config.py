@@ -1,0 +1,92 @@
+import sys
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from poolbench import config, data, models, pooling
+
+
+def composed(*overrides):
+    return config.check(config.compose([*overrides, "cell=test"]))
+
+
+@pytest.mark.parametrize("group", ["pool", "head"])
+def test_every_operator_composes_with_its_options(group):
+    for name in pooling.names(config.GROUPS[group]):
+        chosen = composed(f"{group}={name}")[group]
+        assert chosen.pop("name") == name
+        assert chosen.keys() == pooling.spec(name).options.keys()
+        pooling.create(name, 8, **chosen)
+
+
+@pytest.mark.parametrize("budget", ["smoke", "small", "full"])
+@pytest.mark.parametrize("trainer", ["auto", "cpu", "gpu", "ddp"])
+def test_budgets_and_trainers_compose(budget, trainer):
+    assert composed(f"budget={budget}", f"trainer={trainer}")["budget"]["name"] == budget
+
+
+def test_every_model_and_data_source_composes():
+    for name in models.names():
+        assert composed(f"model={name}")["model"]["name"] == name
+    for name in data.SOURCES:
+        assert composed(f"data={name}", *(["data.root=x"] if name == "imagefolder" else []))["data"]["source"] == name
+
+
+def test_a_class_of_your_own_by_its_path(tmp_path, monkeypatch):
+    (tmp_path / "own_pool.py").write_text(
+        "from torch import nn\n"
+        "class Halve(nn.AvgPool2d):\n"
+        "    '''Halves.'''\n"
+        "    def __init__(self, kernel_size: int = 2):\n"
+        "        super().__init__(kernel_size)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    chosen = composed("pool=own_pool.Halve", "pool.kernel_size=4")["pool"]
+    assert pooling.create(**chosen, channels=3).kernel_size == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("pool=maxx", "Could not find 'pool/maxx'"),
+        ("pool.kernle_size=3", "Could not override 'pool.kernle_size'"),
+        ("pool.kernel_size=large", "Error merging override pool.kernel_size=large"),
+        ("bugdet.epochs=3", "Could not override 'bugdet.epochs'"),
+        ("budget.epochs=many", "Error merging override budget.epochs=many"),
+        ("optimizer.lr=fast", "Error merging override optimizer.lr=fast"),
+    ],
+)
+def test_misspelt_keys_and_wrong_types_stop_at_composition(override, message):
+    with pytest.raises(HydraException, match=message):
+        composed(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("budget.epochs=0", "budget.epochs must be at least 1, got 0"),
+        ("budget.images=-1", "budget.images must be at least 1, got -1"),
+        ("optimizer.lr=0", "optimizer.lr must be above 0, got 0.0"),
+        ("optimizer.momentum=1", "optimizer.momentum must be at least 0 and below 1, got 1.0"),
+        ("seed=-1", "seed must be at least 0, got -1"),
+        ("cell=a/b", "cell must be letters, digits and"),
+        ("data.validation=0", "data.validation must be above 0 and below 1"),
+        ("logger.name=tensorboard", "unknown logger 'tensorboard': Choose from wandb, csv"),
+        ("trainer.precision=8", "unknown precision '8'"),
+        ("pool.kernel_size=0", "pool: kernel_size must be at least 1, got 0"),
+        ("pool.stride=0", "pool: stride must be at least 1, got 0"),
+        ("pool.dilation=0", "pool: dilation must be at least 1, got 0"),
+        ("pool.padding=2", r"pool: padding must be from 0 to half of kernel_size \(2, 2\), got 2"),
+    ],
+)
+def test_values_out_of_range_name_the_key(override, message):
+    with pytest.raises(ValueError, match=message):
+        config.check(config.compose(["cell=test", override]))
+
+
+def test_shipped_configs_are_commented_with_their_use():
+    for file in config.FOLDER.rglob("*.yaml"):
+        assert file.read_text().startswith("# "), file
+        OmegaConf.load(file)
