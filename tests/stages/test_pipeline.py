@@ -129,4 +129,4 @@ def test_the_chain_in_order(project):
     output = project.dvc("repro", "-k", fails=True)
     assert "lower optimizer.lr" in output
     assert {"train@flatten", "evaluate@flatten"} <= set(executed(output))
-    assert not (project.folder / "runs" / "failing" / "seed-0").exists()
+    assert not (project.folder / "runs" / "failing" / "seed-0" / "model.safetensors").exists()

@@ -65,12 +65,13 @@ def _operator(slot: str, chosen: Mapping[str, Any], kind: pooling.Kind) -> parti
 
 
 def initialise(model: nn.Module, seed: int) -> None:
-    """Draw every layer's weights anew, from `seed` and the layer's name alone.
+    """Draw the weights of every layer outside the slots anew, from `seed` and the layer's name alone.
 
     So networks that differ in one operator start from the same weights everywhere else, and their runs are paired.
     """
+    placed = {layer for operator in slots(model).values() for layer in operator.modules()}
     for name, layer in model.named_modules():
-        if hasattr(layer, "reset_parameters"):
+        if hasattr(layer, "reset_parameters") and layer not in placed:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8]) >> 1)
                 layer.reset_parameters()
