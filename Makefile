@@ -1,7 +1,8 @@
 # make repro    real data to report/index.html        make test    the tests
-# Both make .venv with the pinned dependencies first, if it is not there.
+# Both make .venv with the pinned dependencies first, if it is not there; the tests add those of development.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/src
 export WANDB_MODE ?= offline
@@ -12,10 +13,10 @@ repro: $(BIN)/.installed
 	dvc repro
 	@echo "$(CURDIR)/report/index.html"
 
-test: $(BIN)/.installed
+test: $(BIN)/.installed-dev
 	python -m pytest -n auto
 
-lint: $(BIN)/.installed
+lint: $(BIN)/.installed-dev
 	ruff format --check
 	ruff check
 	mypy
@@ -24,7 +25,11 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Poolbench needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable .
+	touch $@
+
+$(BIN)/.installed-dev: $(BIN)/.installed
+	$(INSTALL) --editable '.[dev]'
 	touch $@
 
 # Pins everything anew: the newest releases that pyproject.toml allows and that work together.

@@ -28,7 +28,7 @@ from poolbench.evaluation import circular
 from poolbench.stages.cli import run
 from poolbench.training import Classifier, Data, History, automatic
 
-SHIFT_RANGE, SHIFT_IMAGES = 3, 250
+SHIFT_RANGE, SHIFT_IMAGES = 3, 100
 """The look at shifts that a run logs: few pictures, held-out ones. The stage `evaluate` measures."""
 
 
