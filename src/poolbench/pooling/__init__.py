@@ -6,7 +6,25 @@
 torch.Size([1, 64, 16, 16])
 """
 
-from poolbench.pooling import blurred, fixed, heads, learned, stochastic
+from poolbench.pooling import (
+    adaptive,
+    attention,
+    blurred,
+    context,
+    fixed,
+    fractional,
+    frequency,
+    heads,
+    learned,
+    merging,
+    mixed,
+    norms,
+    polyphase,
+    regions,
+    stochastic,
+    tokens,
+)
+from poolbench.pooling.fixed import unpool
 from poolbench.pooling.registry import KINDS, Kind, Option, Paper, Spec, create, names, register, spec
 
 __all__ = [
@@ -15,13 +33,25 @@ __all__ = [
     "Option",
     "Paper",
     "Spec",
+    "adaptive",
+    "attention",
     "blurred",
+    "context",
     "create",
     "fixed",
+    "fractional",
+    "frequency",
     "heads",
     "learned",
+    "merging",
+    "mixed",
     "names",
+    "norms",
+    "polyphase",
+    "regions",
     "register",
     "spec",
     "stochastic",
+    "tokens",
+    "unpool",
 ]

@@ -9,53 +9,83 @@ from torch import Tensor, nn
 from poolbench.naming import unknown
 from poolbench.pooling.fixed import Average, Max
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Local, Padding, Size, pair
+from poolbench.pooling.window import Local, Padding, Size, layout, pair, wide
 
 ZHANG = Paper("Zhang", 2019, "Making convolutional networks shift-invariant again", "https://arxiv.org/abs/1904.11486")
-BORDERS = {"reflect": "reflect", "replicate": "replicate", "zero": "constant", "circular": "circular"}
+BORDERS = {"reflect": "reflect", "replicate": "replicate", "circular": "circular", "zero": "constant"}
+"""Borders by name, and what torch calls them."""
 
 
 def binomial(size: int) -> Tensor:
-    """The binomial filter of `size` taps, summing to 1: rows of Pascal's triangle.
+    """The binomial filter of 1 to 7 taps, summing to 1: rows of Pascal's triangle.
 
     >>> binomial(3).tolist()
     [0.25, 0.5, 0.25]
     """
+    if not 1 <= size <= 7:
+        raise ValueError(f"filter_size must be from 1 to 7, got {size}")
     row = [1.0]
     for _ in range(size - 1):
         row = [1.0, *(left + right for left, right in pairwise(row)), 1.0]
     return torch.tensor(row) / 2 ** (size - 1)
 
 
+def surround(x: Tensor, axis: int, before: int, after: int, border: str) -> Tensor:
+    """`x` with so many positions more at each end of an axis; however small, a map is folded or wrapped on and on.
+
+    >>> surround(torch.tensor([[[[1, 2, 3]]]]), 3, 3, 2, "reflect").tolist()
+    [[[[2, 3, 2, 1, 2, 3, 2, 1]]]]
+    """
+    if before + after == 0:
+        return x
+    size = x.shape[axis]
+    places = torch.cat([torch.arange(-before, 0, device=x.device), torch.arange(size, size + after, device=x.device)])
+    if border == "circular":
+        source = places % size
+    elif border == "reflect":
+        period = max(2 * (size - 1), 1)
+        source = torch.minimum(places % period, -places % period)
+    else:
+        source = places.clamp(0, size - 1)
+    added = x.index_select(axis, source).contiguous(memory_format=layout(x))
+    if border == "zero":
+        added = torch.zeros_like(added)
+    parts = [added.narrow(axis, 0, before), x, added.narrow(axis, before, after)]
+    return torch.cat([part for part in parts if part.shape[axis]], axis)
+
+
 class LowPass(nn.Module):
-    """A separable binomial blur, then a stride: H to ⌊(H - 1) / s⌋ + 1 whatever the filter's size."""
+    """A separable filter, then a stride: H to ⌊(H - 1) / s⌋ + 1 whatever the filter's size."""
 
     taps: Tensor
 
-    def __init__(self, filter_size: int, stride: tuple[int, int], border: str) -> None:
+    def __init__(self, taps: Tensor, stride: tuple[int, int], border: str) -> None:
         super().__init__()
-        if not 1 <= filter_size <= 7:
-            raise ValueError(f"filter_size must be from 1 to 7, got {filter_size}")
+        if min(stride) < 1:
+            raise ValueError(f"stride must be at least 1, got {min(stride)}")
         if border not in BORDERS:
             raise unknown("border", border, BORDERS)
         self.stride, self.border = stride, border
-        self.register_buffer("taps", binomial(filter_size), persistent=False)
+        self.register_buffer("taps", taps, persistent=False)
+
+    def extra_repr(self) -> str:
+        return f"taps={len(self.taps)}, stride={self.stride}, border={self.border!r}"
 
     def forward(self, x: Tensor) -> Tensor:
         size, channels = len(self.taps), x.shape[1]
         # Depthwise convolution in bfloat16 is ten times slower than in float32 on a CPU.
         with torch.autocast(x.device.type, enabled=False):
-            padded = self._pad(x if x.dtype == torch.float64 else x.float(), (size - 1) // 2, size // 2)
+            padded = self._pad(wide(x), (size - 1) // 2, size // 2)
             weight = torch.outer(self.taps, self.taps).to(padded.dtype).expand(channels, 1, size, size)
-            return F.conv2d(padded, weight, stride=self.stride, groups=channels).to(x.dtype)
+            return F.conv2d(padded, weight, stride=self.stride, groups=channels).to(x.dtype, memory_format=layout(x))
 
     def _pad(self, x: Tensor, before: int, after: int) -> Tensor:
-        """A border on each side; a map too small to be reflected or wrapped far enough is repeated at its edge."""
-        if before + after == 0:
-            return x
-        small = min(x.shape[-2:]) <= max(before, after)
-        mode = "replicate" if small and self.border in ("reflect", "circular") else BORDERS[self.border]
-        return F.pad(x, (before, after, before, after), mode=mode)
+        # torch's own padding is faster, but takes no map that is smaller, and no deterministic backward on a GPU.
+        if max(before, after) < min(x.shape[-2:]) and not torch.are_deterministic_algorithms_enabled():
+            return F.pad(x, (before, after, before, after), BORDERS[self.border])
+        for axis in (2, 3):
+            x = surround(x, axis, before, after, self.border)
+        return x
 
 
 @register(
@@ -79,7 +109,7 @@ class Blur(nn.Module):
 
     def __init__(self, filter_size: int = 3, stride: Size = 2, border: str = "reflect") -> None:
         super().__init__()
-        self.low_pass = LowPass(filter_size, pair(stride, "stride"), border)
+        self.low_pass = LowPass(binomial(filter_size), pair(stride, "stride"), border)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.low_pass(x)
@@ -100,7 +130,7 @@ class Blurred(Local):
     ) -> None:
         super().__init__(kernel_size, stride, padding)
         self.dense = self.dense_type(kernel_size, 1, padding)
-        self.low_pass = LowPass(filter_size, self.window.stride, border)
+        self.low_pass = LowPass(binomial(filter_size), self.window.stride, border)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.low_pass(self.dense(x))

@@ -1,9 +1,14 @@
 """Local operators with weights of their own."""
 
+import math
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from poolbench.pooling.norms import power_mean
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Local, Padding, Size
+from poolbench.pooling.window import Local, Padding, Size, wide
 
 
 @register(
@@ -43,3 +48,48 @@ class Strided(Local):
     def forward(self, x: Tensor) -> Tensor:
         self.window.shape(*x.shape[-2:])
         return self.convolution(self.window.pad(x, 0))
+
+
+@register(
+    "lp_learned",
+    "local",
+    title="Lp pooling with learned p",
+    formula="y = (1/k² Σ_k |x_k|^p)^(1/p), p = 1 + log(1 + e^ρ)",
+    paper=Paper(
+        "Gulcehre, Cho, Pascanu, Bengio",
+        2014,
+        "Learned-norm pooling for deep feedforward and recurrent neural networks",
+        "https://arxiv.org/abs/1311.1780",
+    ),
+    gradient="as lp; p by the derivative of the power mean",
+    numbers="as lp",
+)
+class LearnedLp(Local):
+    """The power mean of the magnitudes with a learned exponent above 1: (N, C, H, W) to (N, C, H', W').
+
+    The exponent starts at `p`, one for the layer or one for each channel (`per_channel`).
+
+    >>> import torch
+    >>> LearnedLp(1)(torch.full((1, 1, 2, 2), -3.)).item()
+    3.0
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Size = 2,
+        stride: Size | None = None,
+        padding: Padding = 0,
+        dilation: Size = 1,
+        ceil_mode: bool = False,
+        p: float = 2.0,
+        per_channel: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
+        if not 1 < p < math.inf:
+            raise ValueError(f"p must be above 1 and finite, got {p}")
+        start = math.log(math.expm1(p - 1))
+        self.rho = nn.Parameter(torch.full((channels if per_channel else 1, 1, 1), start))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return power_mean(x, 1 + F.softplus(wide(self.rho)), self.window)

@@ -105,14 +105,14 @@ def register(name: str, kind: Kind, **facts: Any) -> Callable[[Operator], Operat
 
 
 def names(kind: Kind | None = None) -> list[str]:
-    """Names of the registered operators, of one kind or of all.
+    """Names of the registered operators in alphabetical order, of one kind or of all.
 
-    >>> names("global")[:2]
-    ['gap', 'gmp']
+    >>> names("context")
+    ['aspp', 'ppm', 'sppf']
     """
     if kind is not None and kind not in KINDS:
         raise unknown("kind of operator", kind, KINDS)
-    return [name for name, spec in _specs.items() if kind in (None, spec.kind)]
+    return sorted(name for name, spec in _specs.items() if kind in (None, spec.kind))
 
 
 def spec(name: str | type[nn.Module]) -> Spec:

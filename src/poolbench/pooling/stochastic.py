@@ -1,15 +1,20 @@
 """Local operators that draw random numbers in training."""
 
+from functools import reduce
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from poolbench.pooling.fixed import Average, maximum
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Local, Padding, Size, Window, layout
+from poolbench.pooling.window import Local, Padding, Size, Window, layout, wide
 
 EMPTY = 255
 """In place of a position: the window held nothing positive, so nothing was drawn and no gradient returns."""
+SHARE = 2.0**-8
+"""Values are summed by this part of theirs: a window holds fewer than 2⁸, so that their sum cannot overflow."""
 
 
 class Draw(torch.autograd.Function):
@@ -18,19 +23,19 @@ class Draw(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, uniform: Tensor, window: Window) -> Tensor:
         first, *others = window.views(window.pad(x.clamp(min=0), 0))
-        total = sum(others, first.float())
+        total = summed([first, *others])
         threshold = uniform * total
-        value, passed = first, first.float()
+        value, passed = first, wide(first) * SHARE
         position = torch.zeros_like(threshold, dtype=torch.uint8)
-        for number, view in enumerate(others, start=1):
+        for view in others:
             beyond = threshold >= passed
             value = torch.where(beyond, view, value)
-            position.masked_fill_(beyond, number)
-            passed = passed + view
-        position.masked_fill_(total == 0, EMPTY)
+            position += beyond
+            passed = torch.add(passed, view, alpha=SHARE)
+        position.add_(total == 0, alpha=EMPTY - len(others))  # such a window passed over all
         ctx.save_for_backward(position)
         ctx.window, ctx.shape = window, x.shape
-        return torch.where(total.isfinite(), value, torch.nan).contiguous(memory_format=layout(x))
+        return torch.add(value, total, alpha=0).to(value.dtype).contiguous(memory_format=layout(x))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
@@ -38,6 +43,14 @@ class Draw(torch.autograd.Function):
         rows, columns = ctx.window.kernel
         parts = (gradient.where(position == number, 0) for number in range(rows * columns))
         return ctx.window.scatter(parts, ctx.shape, gradient), None, None
+
+
+def summed(views: list[Tensor]) -> Tensor:
+    """The sum of the views, times `SHARE`."""
+    total = wide(views[0]) * SHARE
+    for view in views[1:]:
+        total = torch.add(total, view, alpha=SHARE)
+    return total
 
 
 @register(
@@ -82,10 +95,119 @@ class Stochastic(Local):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             height, width = self.window.shape(*x.shape[-2:])
-            uniform = torch.rand(*x.shape[:-2], height, width, device=x.device)
+            uniform = torch.rand(*x.shape[:-2], height, width, device=x.device, dtype=wide(x).dtype)
             return Draw.apply(x, uniform, self.window)
-        first, *others = self.window.views(self.window.pad(x.clamp(min=0), 0))
-        total = sum(others, first.float())
-        weights = 1 / total.where(total != 0, 1)
-        mean = sum((view * weights * view for view in others), first * weights * first)
-        return mean.to(x.dtype, memory_format=layout(x))
+        values = self.window.split(wide(x).clamp(min=0))
+        total = summed(values)
+        total = total.where(total != 0, 1)
+        mean = reduce(torch.add, (value * SHARE / total * value for value in values))
+        return mean.to(x.dtype).contiguous(memory_format=layout(x))
+
+
+@register(
+    "mixed_coin",
+    "local",
+    title="Mixed pooling by coin",
+    formula="training: y = λ max_k x_k + (1 - λ)/k² Σ_k x_k, λ a fair coin; evaluation: the one drawn more often",
+    paper=Paper(
+        "Yu, Wang, Chen, Wei",
+        2014,
+        "Mixed pooling for convolutional neural networks",
+        "https://doi.org/10.1007/978-3-319-11740-9_34",
+    ),
+    gradient="that of max or of average, whichever was drawn",
+    numbers="as max or as average",
+    departs="often taken for the learned mixture of Lee 2016, which is `mixed`",
+    random=True,
+)
+class MixedCoin(Local):
+    """Max or average pooling by the toss of a coin for each map: (N, C, H, W) to (N, C, H', W').
+
+    Evaluation takes, for each channel, what training drew more often: the maximum where that is equal.
+
+    >>> import torch
+    >>> MixedCoin(1).eval()(torch.tensor([[[[1., 5.], [0., 2.]]]])).item()
+    5.0
+    """
+
+    lead: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Size = 2,
+        stride: Size | None = None,
+        padding: Padding = 0,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+        self.average = Average(kernel_size, stride, padding, ceil_mode)
+        self.register_buffer("lead", torch.zeros(channels, 1, 1, dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            heads = torch.rand(*x.shape[:2], 1, 1, device=x.device) < 0.5
+            self.lead += (2 * heads.long() - 1).sum(0)
+        else:
+            heads = self.lead >= 0
+        pooled = torch.where(heads, maximum(x, self.window), self.average(x))
+        return pooled.contiguous(memory_format=layout(x))
+
+
+@register(
+    "s3",
+    "local",
+    title="S3Pool (stochastic spatial sampling)",
+    formula="m = max at stride 1; training: g/s rows and columns of m drawn of every g; evaluation: mean of s x s",
+    paper=Paper(
+        "Zhai, Wu, Kumar, Cheng, Lu, Zhang, Feris",
+        2017,
+        "S3Pool: pooling with stochastic spatial sampling",
+        "https://arxiv.org/abs/1611.05138",
+    ),
+    gradient="training: all of it to the maximum that was kept; evaluation: equal shares to the maxima of the cell",
+    numbers="as max; evaluation as average of the maxima",
+    departs="the paper pads the first step so that the map keeps its size: padding='same'",
+    random=True,
+)
+class S3(Local):
+    """Max pooling at stride 1, then rows and columns drawn at random: (N, C, H, W) to (N, C, H', W').
+
+    The rows are cut into strips of `grid_size` (the stride unless given, and a multiple of it), of which each keeps one
+    in `stride`; so are the columns. The draw is the same for all pictures and channels of a batch.
+
+    >>> import torch
+    >>> S3()(torch.zeros(1, 3, 28, 28)).shape
+    torch.Size([1, 3, 14, 14])
+    """
+
+    def __init__(
+        self,
+        kernel_size: Size = 2,
+        stride: Size | None = None,
+        padding: Padding = 0,
+        grid_size: int | None = None,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding)
+        self.dense = Window.of(kernel_size, 1, padding, 1, False)
+        if grid_size is not None and (grid_size < 1 or any(grid_size % step for step in self.window.stride)):
+            raise ValueError(f"grid_size must be a multiple of the stride {self.window.stride}, got {grid_size}")
+        self.grid = self.window.stride if grid_size is None else (grid_size, grid_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        largest = maximum(x, self.dense)
+        if not self.training:
+            return F.avg_pool2d(largest, self.window.stride, ceil_mode=True)
+        for axis, step, grid in zip((2, 3), self.window.stride, self.grid, strict=True):
+            largest = largest.index_select(axis, kept(largest.shape[axis], step, grid, x.device))
+        return largest.contiguous(memory_format=layout(x))
+
+
+def kept(size: int, step: int, grid: int, device: torch.device) -> Tensor:
+    """⌈size / step⌉ places in order, grid / step of them drawn from every strip of `grid`."""
+    strips = -(-size // grid)
+    score = torch.rand(strips * grid, device=device)
+    score[size:] = 2  # beyond the map: last in the last strip
+    order = score.unflatten(0, (strips, grid)).argsort(1)[:, : grid // step]
+    places = order + grid * torch.arange(strips, device=device)[:, None]
+    return places.flatten()[: -(-size // step)].sort().values

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,11 @@ def layout(x: Tensor) -> torch.memory_format:
     """The memory format that an operator's output shares with its input `x` (N, C, H, W)."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format
+
+
+def wide(x: Tensor) -> Tensor:
+    """`x` in the precision in which sums, powers and exponentials are computed: float32 at least."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def pair(size: Size, name: str) -> tuple[int, int]:
@@ -93,31 +100,69 @@ class Window:
                 count -= 1  # as torch: no window may start in the padding after the map
         return count, before, (count - 1) * stride + extent - size - before
 
+    def covered(self, size: Sequence[int], padding: bool) -> tuple[list[int], list[int]]:
+        """How many rows and columns of each window lie in a map of this size, with its padding or without.
+
+        What `ceil_mode` adds beyond the padding never counts.
+        """
+        return self._covered(0, size[0], padding), self._covered(1, size[1], padding)
+
+    def _covered(self, axis: int, size: int, padding: bool) -> list[int]:
+        count, before, _ = self._axis(axis, size)
+        after = self.extent[axis] if self.padding is None else before
+        low, high = (-before, size + after) if padding else (0, size)
+        steps = range(0, self.extent[axis], self.dilation[axis])
+        starts = range(-before, count * self.stride[axis] - before, self.stride[axis])
+        return [sum(low <= start + step < high for step in steps) for start in starts]
+
     def pad(self, x: Tensor, value: float) -> Tensor:
-        """`x` with `value` around it, cut to what the windows cover."""
-        return F.pad(x, self.border(*x.shape[-2:]), value=value)
+        """`x` with `value` around it, cut to what the windows cover; `x` itself where that is all of it."""
+        border = self.border(*x.shape[-2:])
+        return F.pad(x, border, value=value) if any(border) else x
 
     def views(self, padded: Tensor) -> list[Tensor]:
         """For each of the kernel's positions, row by row, a strided view of what it meets in every window."""
-        height, width = padded.shape[-2:]
+        return [padded[place] for place in self._places(*padded.shape[-2:])]
+
+    def _places(self, height: int, width: int) -> list[tuple[EllipsisType, slice, slice]]:
         rows, columns = self.extent
         return [
-            padded[
+            (
                 ...,
-                top : height - rows + top + 1 : self.stride[0],
-                left : width - columns + left + 1 : self.stride[1],
-            ]
+                slice(top, height - rows + top + 1, self.stride[0]),
+                slice(left, width - columns + left + 1, self.stride[1]),
+            )
             for top in range(0, rows, self.dilation[0])
             for left in range(0, columns, self.dilation[1])
         ]
 
+    def split(self, x: Tensor) -> list[Tensor]:
+        """`views` of `x` in zeros, for a formula that autograd differentiates: gradients come back by `scatter`."""
+        return list(Split.apply(x, self))
+
     def scatter(self, parts: Iterable[Tensor], shape: Sequence[int], like: Tensor) -> Tensor:
         """The adjoint of `views(pad(x))` for `x` of this shape: the parts added up where their windows overlap."""
-        border = self.border(*shape[-2:])
-        total = F.pad(like.new_zeros(shape).contiguous(memory_format=layout(like)), border)
-        for view, part in zip(self.views(total), parts, strict=True):
-            view += part
-        return F.pad(total, [-amount for amount in border])
+        left, right, top, bottom = self.border(*shape[-2:])
+        padded = (*shape[:-2], top + shape[-2] + bottom, left + shape[-1] + right)
+        total = torch.zeros(padded, dtype=like.dtype, device=like.device).contiguous(memory_format=layout(like))
+        apart = all(stride >= extent for stride, extent in zip(self.stride, self.extent, strict=True))
+        for place, part in zip(self._places(*padded[-2:]), parts, strict=True):
+            view = total[place]  # made anew: autograd refuses a view that is older than the last change to its base
+            view.copy_(part) if apart else view.add_(part)
+        return F.pad(total, (-left, -right, -top, -bottom)) if any((left, right, top, bottom)) else total
+
+
+class Split(torch.autograd.Function):
+    """Views of every window; autograd's own backward of a slice would fill a whole map for each of them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: Window) -> tuple[Tensor, ...]:
+        ctx.window, ctx.shape = window, x.shape
+        return tuple(window.views(window.pad(x, 0)))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.window.scatter(gradients, ctx.shape, gradients[0]), None
 
 
 class Local(nn.Module):

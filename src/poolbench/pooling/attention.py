@@ -1,0 +1,232 @@
+"""Local operators whose weights depend on what the window holds: importance, detail, likeness, rank."""
+
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from poolbench.naming import unknown
+from poolbench.pooling.fixed import exchanges
+from poolbench.pooling.registry import Paper, register
+from poolbench.pooling.window import Local, Padding, Size, layout, wide
+
+BOUND = 12.0
+"""Largest logit of local importance pooling, as in the paper: one position outweighs another e^12 times at most."""
+DETAIL = 1e-3
+"""ε² of detail-preserving pooling: smaller squares of a difference hardly count."""
+REWARDS = ("symmetric", "asymmetric")
+
+
+def weighted(values: list[Tensor], logits: list[Tensor]) -> Tensor:
+    """Σ_k e^(l_k) v_k / Σ_k e^(l_k), however large the logits."""
+    largest = reduce(torch.maximum, logits).detach()
+    weights = [(logit - largest).exp() for logit in logits]
+    total = reduce(torch.add, (weight * value for weight, value in zip(weights, values, strict=True)))
+    return total / reduce(torch.add, weights)
+
+
+@register(
+    "lip",
+    "local",
+    title="Local importance pooling (LIP)",
+    formula="y = Σ_k e^(l_k) x_k / Σ_k e^(l_k), l = 12 σ(norm(W * x))",
+    paper=Paper(
+        "Gao, Wang, Wu",
+        2019,
+        "LIP: local importance-based pooling",
+        "https://arxiv.org/abs/1908.04156",
+    ),
+    gradient="e^(l_k) / Σ e^(l) to every position, and that of its logit through the network",
+    numbers="negatives as any number; padding weighs nothing; NaN or ±inf makes its whole picture NaN",
+)
+class LIP(Local):
+    """The mean of each window, weighted by a learned importance: (N, C, H, W) to (N, C, H', W').
+
+    The logits come from a 3x3 convolution over all channels, normalised over each map; it starts at zero, so that
+    every position weighs the same.
+
+    >>> import torch
+    >>> LIP(1)(torch.tensor([[[[1., 5.], [0., 2.]]]])).item()
+    2.0
+    """
+
+    def __init__(self, channels: int, kernel_size: Size = 2, stride: Size | None = None, padding: Padding = 0) -> None:
+        super().__init__(kernel_size, stride, padding)
+        self.weight = nn.Parameter(torch.zeros(channels, channels, 3, 3))
+        self.scale = nn.Parameter(torch.ones(channels, 1, 1))
+        self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        window, values = self.window, wide(x)
+        window.shape(*x.shape[-2:])
+        importance = self._logits(values).exp()
+        total, weights = (
+            F.avg_pool2d(window.pad(each, 0), window.kernel, window.stride)
+            for each in (importance * values, importance)
+        )
+        return (total / weights).to(x.dtype).contiguous(memory_format=layout(x))
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """The importance of each position, from 0 to `BOUND`."""
+        weight, scale, shift = (each.to(x.dtype) for each in (self.weight, self.scale, self.shift))
+        with torch.autocast(x.device.type, enabled=False):
+            raw = F.conv2d(x, weight, padding=1)
+            return BOUND * (F.layer_norm(raw, raw.shape[2:]) * scale + shift).sigmoid()
+
+
+@register(
+    "detail_preserving",
+    "local",
+    title="Detail-preserving pooling (DPP)",
+    formula="y = Σ_k w_k x_k / Σ_k w_k, w_k = α + ((x_k - m)² + ε²)^(λ/2), m the mean of the window",
+    paper=Paper(
+        "Saeedan, Weber, Goesele, Roth",
+        2018,
+        "Detail-preserving pooling in deep networks",
+        "https://arxiv.org/abs/1804.04076",
+    ),
+    gradient="w_k / Σ w to every position, and that of its weight",
+    numbers="negatives as any number; padding counts as zeros; ±inf and NaN give NaN",
+    departs="the authors' code divides the squares by their mean in the window and leaves out the root of λ/2",
+)
+class DetailPreserving(Local):
+    """The mean of each window, weighted by the distance from it: (N, C, H, W) to (N, C, H', W').
+
+    α and λ are learned for each channel as exponentials and start at 1. The reward of a difference is "symmetric", or
+    "asymmetric": only what lies above the mean counts. The mean is the plain one (Lite-DPP).
+
+    >>> import torch
+    >>> round(DetailPreserving(1)(torch.tensor([[[[0., 0.], [0., 4.]]]])).item(), 2)
+    1.6
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Size = 2,
+        stride: Size | None = None,
+        padding: Padding = 0,
+        reward: str = "symmetric",
+    ) -> None:
+        super().__init__(kernel_size, stride, padding)
+        if reward not in REWARDS:
+            raise unknown("reward", reward, REWARDS)
+        self.reward = reward
+        self.log_alpha = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.log_lambda = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = self.window.split(wide(x))
+        mean = reduce(torch.add, values) / len(values)
+        floor, power = wide(self.log_alpha), wide(self.log_lambda).exp()
+        logits = []
+        for value in values:
+            difference = value - mean
+            if self.reward == "asymmetric":
+                difference = difference.clamp(min=0)
+            logits.append(torch.logaddexp(floor, power / 2 * (difference * difference + DETAIL).log()))
+        return weighted(values, logits).to(x.dtype).contiguous(memory_format=layout(x))
+
+
+@register(
+    "adapool",
+    "local",
+    title="AdaPool",
+    formula="y = β Σ e^(d_k) x_k / Σ e^(d_k) + (1 - β) Σ e^(x_k) x_k / Σ e^(x_k), d_k = 2 |x_k m| / (x_k² + m²)",
+    paper=Paper(
+        "Stergiou, Poppe",
+        2021,
+        "AdaPool: exponential adaptive pooling for information-retaining downsampling",
+        "https://arxiv.org/abs/2111.00772",
+    ),
+    gradient="that of both weighted means; β by their difference",
+    numbers="negatives as any number; padding counts as zeros; d = 0 where x_k and m are both 0; ±inf and NaN give NaN",
+    departs="the authors learn one β for each place of the output, which ties the operator to one size of map",
+)
+class AdaPool(Local):
+    """A learned blend of two means, by likeness to the plain mean m and by size: (N, C, H, W) to (N, C, H', W').
+
+    β starts at `beta`, for the whole layer or each channel (`per_channel`), and is kept between 0 and 1 by a sigmoid.
+
+    >>> import torch
+    >>> AdaPool(1)(torch.full((1, 1, 2, 2), 3.)).item()
+    3.0
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Size = 2,
+        stride: Size | None = None,
+        padding: Padding = 0,
+        beta: float = 0.5,
+        per_channel: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding)
+        if not 0 < beta < 1:
+            raise ValueError(f"beta must lie between 0 and 1, got {beta}")
+        start = torch.full((channels if per_channel else 1, 1, 1), beta)
+        self.logit = nn.Parameter(start.logit())
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = self.window.split(wide(x))
+        mean = reduce(torch.add, values) / len(values)
+        alike = weighted(values, [_likeness(value, mean) for value in values])
+        beta = wide(self.logit).sigmoid()
+        mixture = beta * alike + (1 - beta) * weighted(values, values)
+        return mixture.to(x.dtype).contiguous(memory_format=layout(x))
+
+
+def _likeness(one: Tensor, other: Tensor) -> Tensor:
+    """The Dice-Sørensen coefficient 2 |a b| / (a² + b²) by the quotient of the smaller and the larger magnitude."""
+    small, large = torch.minimum(one.abs(), other.abs()), torch.maximum(one.abs(), other.abs())
+    ratio = small / large.where(large != 0, 1)
+    return 2 * ratio / (1 + ratio * ratio)
+
+
+@register(
+    "ordinal",
+    "local",
+    title="Ordinal pooling",
+    formula="y = Σ_r w_r x_(r), x_(1) ≥ ... ≥ x_(k²) the sorted window, w = softmax(ω)",
+    paper=Paper(
+        "Deliège, Istasse, Kumar, De Vleeschouwer, Van Droogenbroeck",
+        2021,
+        "Ordinal pooling",
+        "https://arxiv.org/abs/2109.01561",
+    ),
+    gradient="w_r to the position of rank r; of equal values the first ranks higher",
+    numbers="negatives as any number; padding counts as zeros; NaN and ±inf spread to their windows",
+)
+class Ordinal(Local):
+    """The sorted values of each window under learned weights: (N, C, H, W) to (N, C, H', W').
+
+    Each channel has its own weights (`per_channel`), or all share them. They start equal, as average pooling.
+
+    >>> import torch
+    >>> Ordinal(1)(torch.tensor([[[[1., 5.], [0., 2.]]]])).item()
+    2.0
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Size = 2,
+        stride: Size | None = None,
+        padding: Padding = 0,
+        per_channel: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding)
+        rows, columns = self.window.kernel
+        self.logits = nn.Parameter(torch.zeros(rows * columns, channels if per_channel else 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        ordered = self.window.split(wide(x))
+        for high, low in exchanges(len(ordered)):
+            one, other = ordered[high], ordered[low]
+            rises = one < other
+            ordered[high], ordered[low] = torch.where(rises, other, one), torch.where(rises, one, other)
+        weights = wide(self.logits).softmax(0)
+        total = reduce(torch.add, (weight * value for weight, value in zip(weights, ordered, strict=True)))
+        return total.to(x.dtype).contiguous(memory_format=layout(x))

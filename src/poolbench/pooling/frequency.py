@@ -1,0 +1,116 @@
+"""Local operators that keep a map's low frequencies: wavelet and spectral pooling."""
+
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from poolbench.naming import unknown
+from poolbench.pooling.blurred import LowPass, surround
+from poolbench.pooling.registry import Paper, register
+from poolbench.pooling.window import Size, layout, pair, wide
+
+ROOT = sqrt(3)
+WAVELETS = {
+    "haar": [1 / sqrt(2), 1 / sqrt(2)],
+    "db2": [(number) / (4 * sqrt(2)) for number in (1 + ROOT, 3 + ROOT, 3 - ROOT, 1 - ROOT)],
+}
+
+
+@register(
+    "wavelet",
+    "local",
+    title="Wavelet pooling",
+    formula="y = the approximation LL of one level of the discrete wavelet transform",
+    paper=Paper(
+        "Li, Shen, Guo, Lai",
+        2020,
+        "Wavelet integrated CNNs for noise-robust image classification",
+        "https://arxiv.org/abs/2005.03337",
+    ),
+    gradient="spread by the filter, transposed",
+    numbers="linear; NaN and ±inf spread to the filter's reach",
+    shape="H' = ⌈H / 2⌉",
+)
+class Wavelet(nn.Module):
+    """The low-pass quarter of an orthonormal wavelet transform: (N, C, H, W) to (N, C, ⌈H / 2⌉, ⌈W / 2⌉).
+
+    `wavelet` is haar (twice the mean of each 2x2 window) or db2; the map is periodic, and one of odd size is repeated
+    at its end first, as PyWavelets' periodization has it.
+
+    >>> import torch
+    >>> round(Wavelet()(torch.tensor([[[[1., 2.], [4., 3.]]]])).item(), 4)
+    5.0
+    """
+
+    def __init__(self, wavelet: str = "haar") -> None:
+        super().__init__()
+        if wavelet not in WAVELETS:
+            raise unknown("wavelet", wavelet, WAVELETS)
+        self.low_pass = LowPass(torch.tensor(WAVELETS[wavelet], dtype=torch.float64), (2, 2), "circular")
+
+    def forward(self, x: Tensor) -> Tensor:
+        for axis in (2, 3):
+            x = surround(x, axis, 0, x.shape[axis] % 2, "replicate")
+        return self.low_pass(x)
+
+
+@register(
+    "spectral",
+    "local",
+    title="Spectral pooling",
+    formula="y = F⁻¹ crop F x, F the unitary discrete Fourier transform",
+    paper=Paper(
+        "Rippel, Snoek, Adams",
+        2015,
+        "Spectral representations for convolutional neural networks",
+        "https://arxiv.org/abs/1506.03767",
+    ),
+    gradient="F⁻¹ pad F of it: the frequencies that were dropped receive nothing",
+    numbers="linear; NaN or ±inf makes the whole map NaN",
+    shape="H' = ⌊(H - 1) / s⌋ + 1",
+    departs="scipy.signal.resample keeps the mean, which is here multiplied by √(H W / H' W'), and adds up the two "
+    "aliases at the limit of an even size, of which here the mean is taken",
+)
+class Spectral(nn.Module):
+    """The low frequencies of a map alone: (N, C, H, W) to (N, C, H', W').
+
+    Cropping a Fourier transform is linear and separable, so it is a matrix product along each axis. At the limiting
+    frequency of an even size the mean of the two aliases is taken, which keeps the map real.
+
+    >>> import torch
+    >>> Spectral()(torch.ones(1, 3, 28, 28)).shape
+    torch.Size([1, 3, 14, 14])
+    """
+
+    def __init__(self, stride: Size = 2) -> None:
+        super().__init__()
+        self.stride = pair(stride, "stride")
+        if min(self.stride) < 1:
+            raise ValueError(f"stride must be at least 1, got {min(self.stride)}")
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            high = wide(x)
+            rows, columns = (
+                crop(size, (size - 1) // stride + 1).to(high)
+                for size, stride in zip(x.shape[-2:], self.stride, strict=True)
+            )
+            y = rows @ (high @ columns.T)
+            return y.where(y.isfinite(), torch.nan).to(x.dtype, memory_format=layout(x))
+
+
+def crop(size: int, smaller: int) -> Tensor:
+    """The matrix (smaller, size), in float64, that transforms, crops the transform and transforms back.
+
+    >>> crop(4, 1).tolist()
+    [[0.5, 0.5, 0.5, 0.5]]
+    """
+    frequency = torch.arange(smaller // 2 + 1, dtype=torch.float64)
+    alone = (frequency == 0) | (2 * frequency == smaller)  # every other frequency has its mirror image
+    weight = (2 - alone.to(frequency)) / sqrt(size * smaller)
+    into, back = (2 * torch.pi / n * torch.arange(n, dtype=torch.float64).outer(frequency) for n in (size, smaller))
+    return (back.cos() * weight) @ into.cos().T + (back.sin() * weight) @ into.sin().T

@@ -1,0 +1,17 @@
+"""How many examples hypothesis draws an operator: 200; 10,000 with `HYPOTHESIS_PROFILE=thorough`; 20 by `quick`."""
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+settings.register_profile(
+    "default",
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
+settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
+settings.register_profile("ci", settings.get_profile("default"), max_examples=200, derandomize=True)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=10_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
