@@ -1,0 +1,324 @@
+"""How fast every operator is, beside the memory floor and the peers that are installed.
+
+    python benchmarks/operators.py            # all operators; writes benchmarks/results/operators.{json,md}
+    python benchmarks/operators.py --quick max blur   # a minute's look at two of them; writes nothing
+
+One thread. Candidates take turns, so that whatever else the machine does falls on all of them alike; a ratio is the
+median over turns. The floor is what memory costs: the input read once and the output written once, and for the
+backward pass the output's gradient read once and the input's written once. The forward pass alone is timed in
+evaluation; forward and backward together in training.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import track
+from torch import Tensor, nn
+
+from poolbench import pooling
+from poolbench.stages import ENVIRONMENT
+
+RESULTS = Path(__file__).parent / "results"
+LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
+PASSES = ("forward", "forward + backward")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An input, and the window of those operators whose own is 2x2; the others keep theirs."""
+
+    size: tuple[int, ...]
+    kernel_size: int = 2
+    stride: int = 2
+    padding: int = 0
+
+    def part(self, divisor: int) -> "Shape":
+        """The same with a batch so many times smaller, of two at least."""
+        return replace(self, size=(max(self.size[0] // divisor, 2), *self.size[1:]))
+
+
+SHAPES: dict[pooling.Kind, dict[str, Shape]] = {
+    "local": {
+        "A": Shape((64, 64, 32, 32)),
+        "B": Shape((32, 128, 56, 56), 3, 2, 1),
+        "C": Shape((256, 32, 14, 14)),
+    },
+    "global": {"D": Shape((64, 256, 14, 14))},
+    "token": {"E": Shape((64, 1 + 196, 192))},
+    "region": {"F": Shape((2, 64, 56, 56))},
+    "context": {"G": Shape((4, 64, 28, 28))},
+}
+BOXES = 64
+
+Builder = Callable[[int, Shape], nn.Module]
+
+
+def peer(path: str, *arguments: object, **options: object) -> nn.Module:
+    """An instance of the class at a dotted path of an installed library."""
+    module, _, name = path.rpartition(".")
+    built: nn.Module = getattr(import_module(module), name)(*arguments, **options)
+    return built
+
+
+PEERS: dict[str, dict[str, Builder]] = {
+    "max": {"torch": lambda c, s: nn.MaxPool2d(s.kernel_size, s.stride, s.padding)},
+    "overlapping_max": {"torch": lambda c, s: nn.MaxPool2d(3, 2, 1)},
+    "average": {"torch": lambda c, s: nn.AvgPool2d(s.kernel_size, s.stride, s.padding)},
+    "overlapping_average": {"torch": lambda c, s: nn.AvgPool2d(3, 2, 1, count_include_pad=False)},
+    "adaptive_max": {"torch": lambda c, s: nn.AdaptiveMaxPool2d(7)},
+    "adaptive_average": {"torch": lambda c, s: nn.AdaptiveAvgPool2d(7)},
+    "fractional_max": {"torch": lambda c, s: nn.FractionalMaxPool2d(2, output_ratio=0.5**0.5)},
+    "lp": {"torch": lambda c, s: nn.LPPool2d(2, s.kernel_size, s.stride)},
+    "median": {"timm": lambda c, s: peer("timm.layers.median_pool.MedianPool2d", s.kernel_size, s.stride, s.padding)},
+    "blur": {
+        "timm": lambda c, s: peer("timm.layers.BlurPool2d", c, 3, s.stride),
+        "kornia": lambda c, s: peer("kornia.filters.BlurPool2D", 3, s.stride),
+        "antialiased_cnns": lambda c, s: peer("antialiased_cnns.BlurPool", c, filt_size=3, stride=s.stride),
+    },
+    "max_blur": {
+        "kornia": lambda c, s: peer("kornia.filters.MaxBlurPool2D", 3, s.stride, s.kernel_size),
+        "antialiased_cnns": lambda c, s: nn.Sequential(
+            nn.MaxPool2d(s.kernel_size, 1, s.padding),
+            peer("antialiased_cnns.BlurPool", c, filt_size=3, stride=s.stride),
+        ),
+    },
+    "strided": {"torch": lambda c, s: nn.Conv2d(c, c, 3, 2, 1)},
+    "gap": {
+        "torch": lambda c, s: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        "timm": lambda c, s: peer("timm.layers.SelectAdaptivePool2d", pool_type="avg", flatten=True),
+    },
+    "gmp": {
+        "torch": lambda c, s: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
+        "timm": lambda c, s: peer("timm.layers.SelectAdaptivePool2d", pool_type="max", flatten=True),
+    },
+    "gap_gmp": {"timm": lambda c, s: peer("timm.layers.SelectAdaptivePool2d", pool_type="catavgmax", flatten=True)},
+    "flatten": {"torch": lambda c, s: nn.Flatten()},
+    "token_map": {"timm": lambda c, s: peer("timm.layers.AttentionPoolLatent", c, num_heads=1)},
+    "roi_align": {"torchvision": lambda c, s: peer("torchvision.ops.RoIAlign", 7, 1.0, 2, aligned=True)},
+    "roi_pool": {"torchvision": lambda c, s: peer("torchvision.ops.RoIPool", 7, 1.0)},
+    "aspp": {"torchvision": lambda c, s: peer("torchvision.models.segmentation.deeplabv3.ASPP", c, [6, 12, 18], 256)},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one operator on one shape in one layout."""
+
+    operator: str
+    shape: str
+    layout: str
+    milliseconds: dict[str, float]
+    """By pass."""
+    floors: dict[str, float]
+    """By pass, as a multiple of the memory floor."""
+    peers: dict[str, dict[str, float]]
+    """By peer and pass, our time as a multiple of the peer's."""
+    saved: float
+    """Bytes kept for the backward pass per number of the input."""
+
+
+def measure(name: str, label: str, shape: Shape, layout: str, seconds: float) -> Row:
+    """Time one operator and its peers on one shape; each comparison lasts about so many seconds."""
+    torch.manual_seed(0)
+    spec = pooling.spec(name)
+    channels = shape.size[-1] if spec.kind == "token" else shape.size[1]
+    x = torch.rand(shape.size)
+    if x.ndim == 4:
+        x = x.contiguous(memory_format=LAYOUTS[layout])
+    boxes = region_boxes(shape) if spec.kind == "region" else ()
+    window = {}
+    if "kernel_size" in spec.options and spec.options["kernel_size"].default == 2:
+        window = {"kernel_size": shape.kernel_size, "stride": shape.stride, "padding": shape.padding}
+    builders = {each: build for each, build in PEERS.get(name, {}).items() if find_spec(each)}
+    modules = {name: spec.build(channels, **window)} | {
+        each: build(channels, shape) for each, build in builders.items()
+    }
+    milliseconds: dict[str, float] = {}
+    floors: dict[str, float] = {}
+    peers: dict[str, dict[str, float]] = {each: {} for each in builders}
+    for each_pass in PASSES:
+        backward = each_pass != "forward"
+        candidates = {each: step(module, x, boxes, backward) for each, module in modules.items()}
+        candidates["floor"] = floor(modules[name], x, boxes, backward)
+        times = in_turns(candidates, seconds)
+        milliseconds[each_pass] = 1000 * statistics.median(times[name])
+        floors[each_pass] = ratio(times[name], times["floor"])
+        for each in builders:
+            peers[each][each_pass] = ratio(times[name], times[each])
+    return Row(name, label, layout, milliseconds, floors, peers, saved_bytes(modules[name], x, boxes) / x.numel())
+
+
+def region_boxes(shape: Shape) -> tuple[Tensor]:
+    """Boxes spread over the maps of a batch."""
+    corner = torch.rand(BOXES, 2) * shape.size[-1] / 2
+    picture = torch.arange(BOXES) % shape.size[0]
+    return (torch.cat([picture[:, None], corner, corner + shape.size[-1] / 2], 1),)
+
+
+def step(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool) -> Callable[[], None]:
+    """One pass of a module; what comes before it is not timed."""
+    module.train(backward)
+    if not backward:
+
+        def forward() -> None:
+            with torch.no_grad():
+                module.eval()(x, *boxes)
+
+        return forward
+    variable = x.detach().requires_grad_()
+    gradient = torch.ones_like(module(variable, *boxes))
+
+    def both() -> None:
+        variable.grad = None
+        module(variable, *boxes).backward(gradient)
+
+    return both
+
+
+def floor(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool) -> Callable[[], None]:
+    """Read the input and write the output; then read the output's gradient and write the input's."""
+    with torch.no_grad():
+        output = torch.empty_like(module(x, *boxes))
+    other = torch.empty_like(x)
+
+    def stream() -> None:
+        x.sum()
+        output.fill_(1)
+        if backward:
+            output.sum()
+            other.fill_(1)
+
+    return stream
+
+
+def in_turns(candidates: dict[str, Callable[[], None]], seconds: float) -> dict[str, list[float]]:
+    """Times of every candidate, one after the other, again and again: at least three turns, at most a hundred."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for run in candidates.values():
+        run()
+    started = time.perf_counter()
+    for turn in range(100):
+        if turn >= 3 and time.perf_counter() - started > seconds:
+            break
+        for name, run in candidates.items():
+            before = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - before)
+    return times
+
+
+def ratio(ours: list[float], theirs: list[float]) -> float:
+    """The median over turns of ours against theirs."""
+    return statistics.median(our / their for our, their in zip(ours, theirs, strict=True))
+
+
+def saved_bytes(module: nn.Module, x: Tensor, boxes: Iterable[Tensor]) -> int:
+    """Bytes that autograd holds between the passes, the input among them if it is held; weights not counted."""
+    held: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output = module.train()(x.detach().requires_grad_(), *boxes)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    del output
+    return sum(size for address, size in held.items() if address not in weights)
+
+
+def tables(rows: list[Row]) -> str:
+    """Both tables in Markdown, a row an operator, its shapes side by side."""
+    columns = [(layout, each) for layout in LAYOUTS for each in PASSES]
+    heading = " | ".join(f"{each} {layout}" for layout, each in columns)
+    lines = [
+        "Multiples of the memory floor; shapes side by side",
+        "",
+        f"| operator | {heading} | bytes saved per input number |",
+        "|---|" + "---|" * (len(columns) + 1),
+    ]
+    for name in dict.fromkeys(row.operator for row in rows):
+        ours = {(row.layout, row.shape): row for row in rows if row.operator == name}
+        cells = [figures(row.floors[each] for key, row in ours.items() if key[0] == layout) for layout, each in columns]
+        saved = figures(row.saved for key, row in ours.items() if key[0] == "NCHW")
+        lines.append(f"| {name} | {' | '.join(cells)} | {saved} |")
+    lines += [
+        "",
+        "Our time as a multiple of a peer's",
+        "",
+        f"| operator | peer | {heading} |",
+        "|---|---|" + "---|" * 4,
+    ]
+    for name, peer in dict.fromkeys((row.operator, peer) for row in rows for peer in row.peers):
+        both = [row for row in rows if row.operator == name]
+        cells = [figures(row.peers[peer][each] for row in both if row.layout == layout) for layout, each in columns]
+        lines.append(f"| {name} | {peer} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def figures(numbers: Iterable[float]) -> str:
+    """Two significant figures each, with a stroke between."""
+    return " / ".join(f"{number:.2g}" if number < 10 else f"{number:.0f}" for number in numbers)
+
+
+def environment() -> dict[str, object]:
+    """What the figures depend on."""
+    peers = {name for by_name in PEERS.values() for name in by_name}
+    versions = {name: metadata.version(name.replace("_", "-")) for name in sorted(peers) if find_spec(name)}
+    return {"threads": 1, "cpu": torch.backends.cpu.get_cpu_capability(), "versions": versions, "dtype": "float32"}
+
+
+def write(path: Path, text: str) -> None:
+    """A whole file or none."""
+    path.parent.mkdir(exist_ok=True)
+    aside = path.with_suffix(path.suffix + ".part")
+    aside.write_text(text)
+    aside.replace(path)
+
+
+def main() -> int:
+    """Measure, print, write."""
+    assert PEERS.keys() <= set(pooling.names())
+    parser = argparse.ArgumentParser(description="Time every operator beside the memory floor and its peers.")
+    parser.add_argument("names", nargs="*", metavar="operator", help="which operators; all by default")
+    parser.add_argument("--quick", action="store_true", help="an eighth of each batch, few turns; writes nothing")
+    options = parser.parse_args()
+    chosen = options.names or pooling.names()
+    try:
+        specs = [pooling.spec(name) for name in chosen]
+    except ValueError as error:
+        parser.error(str(error))
+    console = Console()
+    for library in sorted({name for peers in PEERS.values() for name in peers if not find_spec(name)}):
+        console.print(f"peer {library} is not installed: left out")
+    torch.set_num_threads(1)
+    cases = [(spec.name, label, shape) for spec in specs for label, shape in SHAPES[spec.kind].items()]
+    rows = [
+        measure(name, label, shape.part(8) if options.quick else shape, layout, 0.05 if options.quick else 1.0)
+        for name, label, shape in track(cases, "Timing", console=console)
+        for layout in LAYOUTS
+    ]
+    console.print(Markdown(tables(rows)))
+    if not options.quick:
+        write(RESULTS / "operators.md", tables(rows))
+        report = {"environment": environment(), "rows": [asdict(row) for row in rows]}
+        write(RESULTS / "operators.json", json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    if not ENVIRONMENT.keys() <= os.environ.keys():
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ENVIRONMENT)
+    sys.exit(main())
