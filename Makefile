@@ -7,11 +7,16 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/src
 export WANDB_MODE ?= offline
 
-.PHONY: repro test lint constraints clean
+.PHONY: repro survey test lint constraints clean
 
 repro: $(BIN)/.installed
 	dvc repro
 	@echo "$(CURDIR)/report/index.html"
+
+# Every local operator of the registry, three seeds each, by a Hydra multirun; goes on where it was stopped.
+survey: $(BIN)/.installed
+	python -m poolbench.stages.train -m 'pool=glob(*)' 'seed=range(3)' hydra.sweep.dir=survey/runs
+	python -m poolbench.stages.report runs=survey/runs
 
 test: $(BIN)/.installed-dev
 	python -m pytest -n auto

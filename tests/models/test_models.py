@@ -68,6 +68,10 @@ def test_initialising_leaves_the_global_generator_alone():
         (lambda: build(widths=[]), "model.widths must be one positive number a stage"),
         (lambda: build(pool="gap"), "pool=gap: a pool slot takes a local operator and this one is global"),
         (lambda: build(head="max"), "head=max: a head slot takes a global operator and this one is local"),
+        (
+            lambda: models.build(CNN, {"name": "max", "return_indices": True}, {"name": "gap"}, INFO),
+            "slot pool1 of the network takes one map on and gets a tuple: leave return_indices out",
+        ),
         (lambda: build(info=INFO | {"height": 2}), "slot pool2 of the network, a map of 1 x 14 pixels: the window is"),
     ],
 )

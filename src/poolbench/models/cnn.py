@@ -53,9 +53,15 @@ class Cnn(nn.Sequential):
         self.slots[slot] = operator
         try:
             with torch.no_grad():
-                return operator.eval()(picture)
+                made = operator.eval()(picture)
         except (ValueError, RuntimeError) as error:
             size = " x ".join(map(str, picture.shape[2:]))
             raise ValueError(f"slot {slot} of the network, a map of {size} pixels: {error}") from error
         finally:
             operator.train()
+        if not isinstance(made, Tensor):
+            raise ValueError(
+                f"slot {slot} of the network takes one map on and gets a {type(made).__name__}: "
+                "leave return_indices out"
+            )
+        return made
