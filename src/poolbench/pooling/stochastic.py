@@ -22,10 +22,12 @@ class Draw(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, uniform: Tensor, window: Window) -> Tensor:
-        first, *others = window.views(window.pad(x.clamp(min=0), 0))
+        # Copied once, since every pass over a strided view costs as much as the copy.
+        views = (wide(view).contiguous(memory_format=layout(x)) for view in window.views(window.pad(x, 0)))
+        first, *others = (view.clamp(min=0) for view in views)
         total = summed([first, *others])
         threshold = uniform * total
-        value, passed = first, wide(first) * SHARE
+        value, passed = first, first * SHARE
         position = torch.zeros_like(threshold, dtype=torch.uint8)
         for view in others:
             beyond = threshold >= passed
@@ -35,7 +37,7 @@ class Draw(torch.autograd.Function):
         position.add_(total == 0, alpha=EMPTY - len(others))  # such a window passed over all
         ctx.save_for_backward(position)
         ctx.window, ctx.shape = window, x.shape
-        return torch.add(value, total, alpha=0).to(value.dtype).contiguous(memory_format=layout(x))
+        return torch.add(value, total, alpha=0).to(x.dtype).contiguous(memory_format=layout(x))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
