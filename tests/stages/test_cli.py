@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -37,3 +38,19 @@ def test_a_traceback_for_those_who_ask(workplace, monkeypatch):
     answer = stage("train", "pool.kernel_size=0")
     assert answer.returncode == 1
     assert "Traceback" in answer.stderr
+
+
+@pytest.mark.slow
+def test_a_multirun_is_reported_from_its_folder(workplace):
+    options = [
+        "-m", "hydra.sweep.dir=sweep/runs", "pool=max,average", "seed=0,1", "logger=csv", "trainer=cpu",
+        "data=shapes", "data.train=200", "data.test=60", "data.size=16",
+        "model.widths=[4,8]", "budget=smoke", "budget.images=128",
+    ]  # fmt: skip
+    assert stage("train", *options).returncode == 0
+    answer = stage("report", "runs=sweep/runs", "shift.range=1", "shift.images=20")
+    assert answer.returncode == 0, answer.stderr
+    summary = json.loads((workplace / "sweep" / "report" / "metrics.json").read_text())
+    assert [cell["labels"]["pool"] for cell in summary["cells"].values()] == ["average", "max"]
+    assert {cell["test"]["top1"]["n"] for cell in summary["cells"].values()} == {2}
+    assert "max" in answer.stdout
