@@ -229,6 +229,17 @@ def test_a_killed_sweep_started_again_ends_with_the_same_weights(workplace):
         assert equal(weights(whole), weights(resumed))
 
 
+@pytest.mark.slow
+def test_two_processes_share_a_run(workplace):
+    options = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "cell=c"]
+    single = [sys.executable, "-m", "poolbench.stages.train", *SMALL, *options, "hydra.run.dir=runs/c/seed-0"]
+    answer = subprocess.run(single, check=True, capture_output=True, text=True)
+    assert answer.stdout.count("epoch 1/2") == 1
+    run = runs.Run(Path("runs/c/seed-0"))
+    assert [row["epoch"] for row in run.history] == [1, 2]
+    assert run.config["trainer"]["devices"] == 2
+
+
 def test_every_figure_of_an_evaluation_comes_from_the_folder_and_the_data(trained):
     run = trained()
     figures = evaluate_run(run, {"range": 1, "images": 50})

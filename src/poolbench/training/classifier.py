@@ -106,12 +106,13 @@ class Classifier(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self._check_loss()
         self.log("train_loss", torch.stack(self.losses).mean(), sync_dist=True)
-        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)
         logits, labels = (torch.cat(parts) for parts in zip(*self.outputs, strict=True))
         self.outputs = []
         self.validation.update(logits, labels)
         self.log("validation_loss", F.cross_entropy(logits, labels), sync_dist=True)
-        self.log_dict({f"validation_{name}": value for name, value in self.validation.compute().items()})
+        found = {f"validation_{name}": value for name, value in self.validation.compute().items()}
+        self.log_dict(found, sync_dist=True)
         self.validation.reset()
 
     def configure_optimizers(self) -> Any:
