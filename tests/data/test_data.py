@@ -30,7 +30,7 @@ def test_other_options_need_another_name_or_force(tmp_path):
         (SHAPES | {"size": 0}, "data.size must be >= 8, got 0"),
         (SHAPES | {"classes": 1}, "data.classes must be between 2 and 8, got 1"),
         (SHAPES | {"channels": 2}, r"data.channels must be 1 \(grey\) or 3 \(colour\), got 2"),
-        (SHAPES | {"validation": 1.0}, "data.validation must be at least 0 and less than 1, got 1.0"),
+        (SHAPES | {"validation": 1.0}, "data.validation must be above 0 and below 1, got 1.0"),
         (SHAPES | {"name": "../x"}, "data.name must be a folder name"),
         ({"source": "imagefolder"}, "data.root must be given"),
         ({"source": "imagefolder", "root": "x", "test_share": 1}, "data.test_share must be between 0 and 1, got 1"),

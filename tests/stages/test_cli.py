@@ -15,7 +15,7 @@ def stage(name, *overrides):
 @pytest.mark.parametrize(
     ("name", "override", "message"),
     [
-        ("train", "pool=maxx", "unknown pool 'maxx': did you mean 'max' or 'max_blur'? Choose from average,"),
+        ("train", "pool=maxx", "unknown pool 'maxx': did you mean 'max' or 'max_blur'? Choose from adapool,"),
         ("train", "data=fashion", "unknown data 'fashion': did you mean 'fashion_mnist'? Choose from cifar10,"),
         ("train", "budget=tiny", "unknown budget 'tiny': Choose from full, small, smoke"),
         ("train", "pool.size=3", "Could not override 'pool.size'. Key 'size' not in 'max'"),

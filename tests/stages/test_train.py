@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from poolbench import config, data, runs
+from poolbench import config, data, pooling, runs
 from poolbench.stages import train
 from poolbench.stages.evaluate import evaluate_run
 from poolbench.training import Diverged
@@ -73,9 +73,8 @@ def test_a_run_folder_is_whole_and_explains_itself(trained):
     assert run.history[-1]["validation_top1"] == pytest.approx(run.metrics["validation"]["top1"])
     assert run.metrics["validation"].keys() >= {"top1", "top5", "macro_f1", "ece", "loss"}
     assert run.environment["data"]["checksum"] == data.prepare(run.config["data"]).checksum
-    assert run.config["pool"] == {
-        "name": "max", "kernel_size": 2, "stride": None, "padding": 0, "dilation": 1, "ceil_mode": False,
-    }  # fmt: skip
+    options = pooling.spec("max").options
+    assert run.config["pool"] == {"name": "max", **{name: option.default for name, option in options.items()}}
 
 
 def test_it_learns(trained):
