@@ -37,10 +37,6 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 SEEDS = st.integers(0, 2**32 - 1)
 
-NO_SECOND_DERIVATIVE: dict[str, str] = {}
-"""Operators whose backward pass has no derivative of its own, and why."""
-GRAPH_BREAKS: dict[str, str] = {}
-"""Operators that torch.compile cannot take whole, and why: at most one in ten."""
 NONDETERMINISTIC_ON_CUDA = {
     "_adaptive_avg_pool2d_backward",
     "adaptive_max_pool2d_backward",
@@ -61,14 +57,6 @@ NONDETERMINISTIC_ON_CUDA = {
 
 every_operator = pytest.mark.parametrize("name", NAMES)
 every_device = pytest.mark.parametrize("device", DEVICES)
-
-
-def excused(reasons: dict[str, str]) -> list[object]:
-    """All names, where those with a reason must fail."""
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=reasons[name])) if name in reasons else name
-        for name in NAMES
-    ]
 
 
 def reference(name: str, module: nn.Module, given: Inputs) -> np.ndarray:
@@ -162,7 +150,7 @@ def test_gradcheck(name: str) -> None:
         assert torch.autograd.gradcheck(function, (x, *parameters), fast_mode=True)
 
 
-@pytest.mark.parametrize("name", excused(NO_SECOND_DERIVATIVE))
+@every_operator
 def test_gradgradcheck(name: str) -> None:
     """So does the gradient of the gradient."""
     module, given = example(name)
@@ -372,11 +360,7 @@ def test_deepcopy(name: str) -> None:
     assert not addresses & {each.data_ptr() for each in twin.state_dict().values()}
 
 
-def test_few_graph_breaks() -> None:
-    assert len(GRAPH_BREAKS) <= len(NAMES) / 10
-
-
-@pytest.mark.parametrize("name", excused(GRAPH_BREAKS))
+@every_operator
 def test_compile(name: str) -> None:
     """torch.compile takes training and evaluation whole, forward and backward, and computes the same."""
     module, given = example(name, torch.float32)
