@@ -40,14 +40,25 @@ def test_a_traceback_for_those_who_ask(workplace, monkeypatch):
     assert "Traceback" in answer.stderr
 
 
+SWEEP = [
+    "-m", "hydra.sweep.dir=sweep/runs", "logger=csv", "data=shapes", "data.train=200", "data.test=60", "data.size=16",
+    "model.widths=[4,8]", "budget=smoke", "budget.images=128",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_multirun_goes_on_after_a_mistake_and_fails_in_the_end(workplace, monkeypatch, cores):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
+    answer = stage("train", *SWEEP, "pool.kernel_size=0,2", "seed=0,1")
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines() == 2 * ["poolbench: pool: kernel_size must be at least 1, got 0"]
+    assert len(list((workplace / "sweep").glob("runs/*kernel_size=2*/seed-*/model.safetensors"))) == 2
+
+
 @pytest.mark.slow
 def test_a_multirun_is_reported_from_its_folder(workplace):
-    options = [
-        "-m", "hydra.sweep.dir=sweep/runs", "pool=max,average", "seed=0,1", "logger=csv", "trainer=cpu",
-        "data=shapes", "data.train=200", "data.test=60", "data.size=16",
-        "model.widths=[4,8]", "budget=smoke", "budget.images=128",
-    ]  # fmt: skip
-    assert stage("train", *options).returncode == 0
+    assert stage("train", *SWEEP, "pool=max,average", "seed=0,1").returncode == 0
     answer = stage("report", "runs=sweep/runs", "shift.range=1", "shift.images=20")
     assert answer.returncode == 0, answer.stderr
     summary = json.loads((workplace / "sweep" / "report" / "metrics.json").read_text())

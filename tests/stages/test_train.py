@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
@@ -191,6 +192,7 @@ def test_wandb_offline_holds_the_run(trained, workplace):
     from wandb.proto import wandb_internal_pb2
 
     run = trained("logger=wandb")
+    wandb.teardown()  # waits for its service, which writes the file after a run is finished
     (file,) = workplace.glob("wandb/offline-run-*/run-*.wandb")
     records = [wandb_internal_pb2.Record.FromString(record) for record in wandb_records(file.read_bytes())]
     (started,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]

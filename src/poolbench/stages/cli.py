@@ -1,6 +1,7 @@
 """How every stage starts: Hydra composes its configuration, and a user's mistake is one line."""
 
 import functools
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -24,13 +25,12 @@ def run(stage: Callable[[DictConfig], None], config_name: str) -> None:
     """
     traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors itself, over several lines
-    failed = False
+    failed = multiprocessing.Value("b", False)  # the runs of a multirun are processes of their own
 
     def report(error: Exception) -> None:
-        nonlocal failed
         if traceback:
             raise error
-        failed = True
+        failed.value = True
         print(f"poolbench: {one_line(error)}", file=sys.stderr, flush=True)
 
     @functools.wraps(stage)
@@ -45,7 +45,7 @@ def run(stage: Callable[[DictConfig], None], config_name: str) -> None:
         hydra.main(config_path=str(FOLDER), config_name=config_name, version_base="1.3")(guarded)()
     except MISTAKES as error:
         report(error)
-    sys.exit(int(failed))
+    sys.exit(int(failed.value))
 
 
 def one_line(error: BaseException) -> str:

@@ -17,9 +17,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import wandb
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import WandbLogger
 
 from poolbench import data, models, pooling, provenance, runs
 from poolbench.config import check
@@ -99,7 +101,7 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
     }
     metrics = {"validation": {"images": len(held), **validation}, "shift": asdict(shift)}
     finished = runs.finish(aside, folder, network, metrics, environment)
-    if trainer.logger is not None:
+    if isinstance(trainer.logger, WandbLogger):
         _publish(trainer.logger, finished)
 
 
@@ -128,13 +130,10 @@ def _trainer(settings: Mapping[str, Any], aside: Path, title: str) -> pl.Trainer
     )
 
 
-def _wandb(settings: Mapping[str, Any]) -> Any:
+def _wandb(settings: Mapping[str, Any]) -> WandbLogger:
     """A W&B run named and grouped by cell and seed. Offline, without account or prompt, unless WANDB_MODE says more."""
     os.environ.setdefault("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-    from pytorch_lightning.loggers import WandbLogger
-
     run = wandb.init(
         project=settings["logger"]["project"],
         name=f"{settings['cell']}/seed-{settings['seed']}",
@@ -145,10 +144,9 @@ def _wandb(settings: Mapping[str, Any]) -> Any:
     return WandbLogger(experiment=run)
 
 
-def _publish(logger: Any, finished: runs.Run) -> None:
+def _publish(logger: WandbLogger, finished: runs.Run) -> None:
     """The picture of the shifts and the weights, to W&B; closes its run."""
     import plotly.graph_objects as go
-    import wandb
 
     shift = finished.metrics["shift"]
     offsets = list(range(-shift["range"], shift["range"] + 1))
