@@ -87,6 +87,6 @@ def test_values_out_of_range_name_the_key(override, message):
 
 
 def test_shipped_configs_are_commented_with_their_use():
-    for file in config.FOLDER.rglob("*.yaml"):
+    for file in config.CONF.rglob("*.yaml"):
         assert file.read_text().startswith("# "), file
         OmegaConf.load(file)

@@ -6,8 +6,6 @@ GOOD = """
 budget: smoke
 seeds: 2
 data: [shapes]
-studies:
-  pooling: {question: Which one, factor: pool}
 cells:
   one: {data: shapes, run: pool=max head=gap, studies: [pooling]}
   two: {data: shapes, run: pool=average, studies: []}
@@ -19,6 +17,7 @@ def test_cells_studies_and_overrides(tmp_path):
     file = tmp_path / "params.yaml"
     file.write_text(GOOD)
     params = read(file)
+    assert params.studies == ["pooling"]
     assert params.members("pooling") == ["one"]
     assert params.cells["one"].overrides("one", "smoke") == [
         "cell=one",

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, make_dataclass
 from functools import partial
-from pathlib import Path
 from types import GenericAlias, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -16,10 +15,10 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from poolbench import data, models, pooling
+from poolbench.files import CONF
 from poolbench.naming import unknown
 from poolbench.pooling.window import Padding, Size
 
-FOLDER = Path(__file__).parents[2] / "conf"
 GROUPS: dict[str, pooling.Kind] = {"pool": "local", "head": "global"}
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 LOGGERS = ("wandb", "csv")
@@ -173,7 +172,7 @@ def compose(overrides: Iterable[str] = (), name: str = "train") -> DictConfig:
     overrides = list(overrides)
     register(overrides)
     GlobalHydra.instance().clear()  # a stage that composes other runs was composed by Hydra itself
-    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra_compose(name, overrides)
 
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: aside, then renamed."""
+"""Where the configuration lies, and files that are written whole or not at all: aside, then renamed."""
 
 import csv
 import io
@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+CONF = Path(__file__).parents[2] / "conf"
 
 
 def write_text(file: Path, text: str) -> None:

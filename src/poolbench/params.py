@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import MISSING
 
+from poolbench import studies
 from poolbench.naming import unknown
+from poolbench.studies import load
 
 
 @dataclass
@@ -23,14 +22,6 @@ class Cell:
     def overrides(self, name: str, budget: str) -> list[str]:
         """The overrides that compose a run of the cell."""
         return [f"cell={name}", f"budget={budget}", f"data={self.data}", *self.run.split()]
-
-
-@dataclass
-class Question:
-    """What a study asks, and the one factor that varies in it."""
-
-    question: str = MISSING
-    factor: str = MISSING
 
 
 @dataclass
@@ -55,9 +46,13 @@ class Params:
     budget: str = MISSING
     seeds: int = MISSING
     data: list[str] = MISSING
-    studies: dict[str, Question] = MISSING
     cells: dict[str, Cell] = MISSING
     evaluate: Evaluate = MISSING
+
+    @property
+    def studies(self) -> list[str]:
+        """The studies that the cells belong to, in the order of params.yaml."""
+        return list(dict.fromkeys(study for cell in self.cells.values() for study in cell.studies))
 
     def members(self, study: str) -> Sequence[str]:
         """The cells of a study, in the order of params.yaml."""
@@ -66,12 +61,7 @@ class Params:
 
 def read(file: Path) -> Params:
     """Read and check params.yaml. Raises ValueError that names what is misspelt, missing or out of range."""
-    try:
-        params: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Params), OmegaConf.load(file)))
-    except YAMLError as error:
-        raise ValueError(f"{file}: {' '.join(str(error).split())}") from error
-    except OmegaConfBaseException as error:
-        raise ValueError(f"{file}: {str(error).splitlines()[0]}") from error
+    params = load(file, Params)
     assert isinstance(params, Params)
     if params.seeds < 1:
         raise ValueError(f"{file}: seeds must be at least 1, got {params.seeds}")
@@ -80,7 +70,7 @@ def read(file: Path) -> Params:
     for name, cell in params.cells.items():
         if cell.data not in params.data:
             raise ValueError(f"{file}: cell {name}: {unknown('data set', cell.data, params.data)} (listed under data)")
-        for study in cell.studies:
-            if study not in params.studies:
-                raise ValueError(f"{file}: cell {name}: {unknown('study', study, params.studies)}")
+        for each in cell.studies:
+            if each not in studies.names():
+                raise ValueError(f"{file}: cell {name}: {unknown('study', each, studies.names())}, or write conf/study")
     return params

@@ -2,10 +2,14 @@
 
 import math
 import random
+import statistics
+from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from poolbench.report.statistics import (
     Estimate,
@@ -13,9 +17,10 @@ from poolbench.report.statistics import (
     frontier,
     paired_difference,
     rank,
+    seeds_needed,
     t_coverage,
     t_quantile,
-    tells_apart,
+    told_apart,
 )
 
 
@@ -47,7 +52,7 @@ def test_estimate_of_a_worked_example() -> None:
 
 def test_one_run_has_no_interval_and_tells_nothing_apart() -> None:
     assert estimate([0.9]) == Estimate(1, 0.9, None, None)
-    assert not tells_apart({0: 0.9}, {0: 0.1})
+    assert not told_apart({"a": {0: 0.9}, "b": {0: 0.1}})
 
 
 @pytest.mark.parametrize("values", [[], [0.5, math.nan], [math.inf]])
@@ -93,7 +98,7 @@ CELLS = {
 }
 
 
-def test_rank_orders_and_says_what_it_cannot_tell_apart() -> None:
+def test_orderorders_and_says_what_it_cannot_tell_apart() -> None:
     good, twin, worst = rank(CELLS)
     assert [good.cell, twin.cell, worst.cell] == ["good", "twin", "worst"]
     assert good.indistinguishable_from == ("twin",)
@@ -105,14 +110,58 @@ def test_rank_orders_and_says_what_it_cannot_tell_apart() -> None:
     assert worst.behind.mean == pytest.approx(-0.21)
 
 
-def test_rank_of_a_cost_puts_the_lowest_first() -> None:
+def test_orderof_a_cost_puts_the_lowest_first() -> None:
     assert [place.cell for place in rank(CELLS, higher_is_better=False)] == ["worst", "twin", "good"]
 
 
-def test_rank_of_single_runs_leaves_every_rank_open() -> None:
+def test_orderof_single_runs_leaves_every_orderopen() -> None:
     places = rank({cell: {0: runs[0]} for cell, runs in CELLS.items()})
     assert all((place.first, place.last) == (1, 3) for place in places)
     assert all(len(place.indistinguishable_from) == 2 for place in places)
+
+
+def test_told_apart_is_holm_over_a_two_way_analysis_of_variance() -> None:
+    table = np.array([list(runs.values()) for runs in CELLS.values()])
+    cells, seeds = table.shape
+    residual = table - table.mean(1, keepdims=True) - table.mean(0, keepdims=True) + table.mean()
+    degrees = (cells - 1) * (seeds - 1)
+    error = np.sqrt(2 * (residual**2).sum() / degrees / seeds)
+    chances = {
+        frozenset((ours, theirs)): 2 * stats.t.sf(abs(table[i].mean() - table[j].mean()) / error, degrees)
+        for (i, ours), (j, theirs) in combinations(enumerate(CELLS), 2)
+    }
+    kept = set()
+    for order, pair in enumerate(sorted(chances, key=chances.__getitem__)):
+        if chances[pair] > 0.05 / (len(chances) - order):
+            break
+        kept.add(pair)
+    assert told_apart(CELLS) == kept == {frozenset(("good", "worst")), frozenset(("twin", "worst"))}
+
+
+def test_equal_cells_are_told_apart_in_one_study_of_twenty_at_most() -> None:
+    draw = random.Random(2)
+    found = sum(
+        bool(told_apart({str(cell): {seed: draw.gauss(0, 1) for seed in range(3)} for cell in range(8)}))
+        for _ in range(400)
+    )
+    assert found / 400 <= 0.075
+
+
+def test_one_cell_is_told_apart_from_nothing() -> None:
+    assert told_apart({}) == told_apart({"a": {0: 1.0, 1: 2.0}}) == set()
+
+
+@pytest.mark.parametrize("reach", [0.002, 0.005, 0.02])
+def test_seeds_needed_is_the_first_number_that_is_enough(reach: float) -> None:
+    values = [0.01, 0.03, 0.02]
+    n = seeds_needed(estimate(values), reach)
+    assert n is not None
+    half = [t_quantile(m - 1) * statistics.stdev(values) / math.sqrt(m) for m in (n, n - 1) if m > 1]
+    assert half[0] < reach <= (half[1:] or [reach])[0]
+
+
+def test_seeds_out_of_reach_are_none() -> None:
+    assert seeds_needed(estimate([0.0, 1.0, -1.0]), 1e-6) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12))

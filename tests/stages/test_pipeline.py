@@ -41,7 +41,6 @@ class Project:
             "budget": "smoke",
             "seeds": 1,
             "data": ["shapes"],
-            "studies": {"pooling": {"question": "Which?", "factor": "pool"}},
             "cells": cells,
             "evaluate": {"shift": {"range": 1, "images": 100}},
         }

@@ -70,6 +70,19 @@ def both(study: Mapping[str, Any]) -> str:
     )
 
 
+def finding(claim: Mapping[str, Any]) -> str:
+    """How far the runs put a claim's better side ahead, and how many would decide what these do not."""
+    ahead, shown = claim["ahead"], metric(claim["metric"])
+    if ahead is None:
+        return "not evaluated on seeds that both share"
+    unit = "points" if shown.unit == "%" else shown.unit
+    figures = f"{shown.difference(ahead['mean'])} {unit} ({shown.difference_interval(ahead)}, n = {ahead['n']})"
+    if claim["verdict"] != "undecided" or ahead["low"] is None:
+        return figures
+    more = "more than 1,000" if claim["seeds_needed"] is None else f"about {claim['seeds_needed']:,}"
+    return f"{figures}; {more} seeds would decide"
+
+
 def listing(words: Iterable[str]) -> str:
     """Words as a sentence lists them.
 

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from poolbench.report import figures
-from poolbench.report.answer import answer, listing
+from poolbench.report.answer import answer, finding, listing
 from poolbench.report.records import METRICS, Result, metric
 from poolbench.report.summary import ACCURACY, CONSISTENCY, Json, group, short_names
 from poolbench.report.tables import rank_range
@@ -26,7 +26,7 @@ def render(summary: Json, results: Sequence[Result]) -> str:
         lstrip_blocks=True,
     )
     templates.filters.update(listing=listing, named=lambda cells, names: [names[cell] for cell in cells])
-    templates.globals.update(metric=metric, rank_range=rank_range, answer=answer)
+    templates.globals.update(metric=metric, rank_range=rank_range, answer=answer, finding=finding)
     by_cell = group(results)
     colors = figures.cell_colors(by_cell)
     names = short_names({cell: chosen["labels"] for cell, chosen in summary["cells"].items()})

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from poolbench.naming import unknown
+from poolbench.studies import Claim
+
 SCHEMA = 1
 
 
@@ -98,7 +101,9 @@ _BY_KEY = {metric.key: metric for metric in METRICS}
 
 
 def metric(key: str) -> Metric:
-    """The metric at `key`, such as `test.top1`."""
+    """The metric at `key`, such as `test.top1`. Raises ValueError for an unknown one."""
+    if key not in _BY_KEY:
+        raise unknown("metric", key, _BY_KEY)
     return _BY_KEY[key]
 
 
@@ -135,12 +140,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Study:
-    """One question, the factor that varies (`pool`, `head`), and the cells that answer it."""
+    """One question, the factor that varies (`pool`, `head`), the cells that answer it, and the claims it tests."""
 
     name: str
     question: str
     factor: str
     cells: Sequence[str]
+    claims: Sequence[Claim] = ()
 
 
 @dataclass(frozen=True)

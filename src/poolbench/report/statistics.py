@@ -7,8 +7,10 @@ random operators), on one test set. Cells share seeds, so two of them are compar
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 CONFIDENCE = 0.95
+MOST_SEEDS = 1000
 
 
 def t_coverage(t: float, degrees: int) -> float:
@@ -90,10 +92,64 @@ def paired_difference(ours: Runs, theirs: Runs) -> Estimate | None:
     return estimate([ours[seed] - theirs[seed] for seed in shared]) if shared else None
 
 
-def tells_apart(ours: Runs, theirs: Runs) -> bool:
-    """Whether the paired difference's interval leaves zero out."""
-    difference = paired_difference(ours, theirs)
-    return difference is not None and difference.excludes_zero
+def seeds_needed(difference: Estimate, reach: float) -> int | None:
+    """How many runs would bring half the interval of a paired difference down to `reach`, its deviation unchanged.
+
+    None where more than 1,000 would not do.
+
+    >>> seeds_needed(estimate([0.01, 0.03, 0.02]), 0.005)
+    18
+    """
+    assert difference.low is not None
+    deviation = (difference.mean - difference.low) / t_quantile(difference.n - 1) * math.sqrt(difference.n)
+    enough = (n for n in range(2, MOST_SEEDS + 1) if t_quantile(n - 1) * deviation / math.sqrt(n) < reach)
+    return next(enough, None)
+
+
+def told_apart(cells: Mapping[str, Runs]) -> set[frozenset[str]]:
+    """The pairs of cells that differ, with at most 5 % chance that any pair of equal ones is among them.
+
+    A pair is told apart where the interval of its paired difference leaves zero out and where it passes Holm's
+    correction over all pairs. For that, cells and the seeds that all of them share are a randomised block design,
+    whose residual estimates the error of every difference: three seeds of one pair alone leave two degrees of freedom.
+    Source: Holm, A simple sequentially rejective multiple test procedure (1979).
+
+    >>> sorted(map(sorted, told_apart({"a": {0: 1.0, 1: 1.1}, "b": {0: 2.0, 1: 2.1}, "c": {0: 1.0, 1: 1.2}})))
+    [['a', 'b'], ['b', 'c']]
+    """
+    seeds = sorted(set.intersection(*(set(runs) for runs in cells.values()))) if cells else []
+    if len(seeds) < 2 or len(cells) < 2:
+        return set()
+    values = {cell: [runs[seed] for seed in seeds] for cell, runs in cells.items()}
+    means = {cell: math.fsum(each) / len(seeds) for cell, each in values.items()}
+    blocks = [math.fsum(each) / len(cells) for each in zip(*values.values(), strict=True)]
+    overall = math.fsum(blocks) / len(blocks)
+    residuals = (
+        value - means[cell] - block + overall
+        for cell, each in values.items()
+        for value, block in zip(each, blocks, strict=True)
+    )
+    degrees = (len(cells) - 1) * (len(seeds) - 1)
+    error = math.sqrt(2 / len(seeds) * math.fsum(residual**2 for residual in residuals) / degrees)
+    chances = {
+        frozenset(pair): _chance(means[pair[0]] - means[pair[1]], error, degrees) for pair in combinations(cells, 2)
+    }
+    apart: set[frozenset[str]] = set()
+    for tested, (pair, chance) in enumerate(sorted(chances.items(), key=lambda item: item[1])):
+        if chance > (1 - CONFIDENCE) / (len(chances) - tested):
+            break
+        ours, theirs = pair
+        difference = paired_difference(cells[ours], cells[theirs])
+        if difference is not None and difference.excludes_zero:
+            apart.add(pair)
+    return apart
+
+
+def _chance(difference: float, error: float, degrees: int) -> float:
+    """The two-sided p value of a difference."""
+    if error == 0:
+        return float(difference == 0)
+    return 1 - t_coverage(abs(difference) / error, degrees)
 
 
 @dataclass(frozen=True)
@@ -120,9 +176,10 @@ def rank(cells: Mapping[str, Runs], higher_is_better: bool = True) -> list[Place
     """
     estimates = {cell: estimate(list(runs.values())) for cell, runs in cells.items()}
     order = sorted(cells, key=lambda cell: estimates[cell].mean, reverse=higher_is_better)
+    pairs = told_apart(cells)
     places = []
     for index, cell in enumerate(order):
-        apart = [tells_apart(cells[cell], cells[other]) for other in order]
+        apart = [frozenset((cell, other)) in pairs for other in order]
         places.append(
             Place(
                 cell,

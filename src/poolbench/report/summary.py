@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from poolbench.report.claims import judge
 from poolbench.report.records import METRICS, SCHEMA, Provenance, Result, Study, metric
 from poolbench.report.statistics import CONFIDENCE, Place, Runs, estimate, frontier, rank
+from poolbench.studies import Claim
 
 ACCURACY = "test.top1"
 CONSISTENCY = "shift.consistency"
@@ -85,8 +87,14 @@ def _study(study: Study, by_cell: Mapping[str, Sequence[Result]]) -> Json:
         "names": short_names({cell: results[0].labels for cell, results in present.items()}),
         "missing": [cell for cell in study.cells if cell not in by_cell],
         "rankings": {key: [_place(place) for place in places] for key, places in rankings.items()},
+        "claims": [_claim(claim, runs(claim.metric)) for claim in study.claims],
         "frontier": frontier({cell: (means[ACCURACY][cell], means[CONSISTENCY][cell]) for cell in present}),
     }
+
+
+def _claim(claim: Claim, runs: Mapping[str, Runs]) -> Json:
+    finding = judge(claim, runs, metric(claim.metric).higher_is_better)
+    return asdict(claim) | asdict(finding)
 
 
 def _check_comparable(study: Study, present: Mapping[str, Sequence[Result]]) -> None:

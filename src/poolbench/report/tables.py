@@ -5,10 +5,11 @@ from textwrap import fill
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from poolbench.report.answer import finding
 from poolbench.report.records import METRICS, Result, metric
 from poolbench.report.summary import ACCURACY, CONSISTENCY, SPEED, Json
 
@@ -30,7 +31,7 @@ def history_rows(results: Sequence[Result]) -> list[Row]:
 
 def terminal_table(summary: Json) -> Group:
     """Each study's ranking, to be printed by rich."""
-    tables = []
+    tables: list[RenderableType] = []
     for study in summary["studies"].values():
         table = Table(
             title=escape(study["question"]),
@@ -50,6 +51,7 @@ def terminal_table(summary: Json) -> Group:
         for row in ranking_rows(summary, study):
             table.add_row(*map(escape, row))
         tables.append(table)
+        tables += [f"{escape(line)}\n" for line in claim_lines(study)]
     return Group(*tables)
 
 
@@ -59,9 +61,9 @@ def markdown_table(summary: Json) -> str:
     blocks = []
     for study in summary["studies"].values():
         lines = [_markdown_row(row) for row in ranking_rows(summary, study)]
-        blocks.append(
-            "\n".join([f"**{study['question']}**", "", _markdown_row(HEADINGS), f"|{rule}|", *lines, "", NOTE])
-        )
+        table = [_markdown_row(HEADINGS), f"|{rule}|", *lines]
+        claims = [f"- {_escaped(line)}" for line in claim_lines(study)]
+        blocks.append("\n".join([f"**{study['question']}**", "", *table, "", NOTE, *(["", *claims] if claims else [])]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -97,6 +99,11 @@ def ranking_rows(summary: Json, study: Json) -> list[tuple[str, ...]]:
     ]
 
 
+def claim_lines(study: Json) -> list[str]:
+    """Each claim of a study with its verdict and the paired difference that says so."""
+    return [f"{claim['says']} ({claim['source']}): {claim['verdict']}, {finding(claim)}" for claim in study["claims"]]
+
+
 def rank_range(place: Json) -> str:
     """The ranks that the paired comparisons leave open.
 
@@ -129,4 +136,8 @@ def _margin(estimate: Json, shown: Callable[[float], str]) -> str:
 
 
 def _markdown_row(words: Sequence[str]) -> str:
-    return "| " + " | ".join(word.replace("|", "\\|").replace("<", "&lt;") for word in words) + " |"
+    return "| " + " | ".join(map(_escaped, words)) + " |"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -11,7 +11,8 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from poolbench.config import FOLDER, register
+from poolbench.config import register
+from poolbench.files import CONF
 from poolbench.naming import unknown
 
 MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
@@ -42,7 +43,7 @@ def run(stage: Callable[[DictConfig], None], config_name: str) -> None:
 
     try:
         register(sys.argv[1:])
-        hydra.main(config_path=str(FOLDER), config_name=config_name, version_base="1.3")(guarded)()
+        hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(guarded)()
     except MISTAKES as error:
         report(error)
     sys.exit(int(failed.value))

@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from poolbench import provenance, report
+from poolbench import provenance, report, studies
 from poolbench.files import write_json, write_rows, write_text
 from poolbench.params import read
 from poolbench.stages.cli import run
@@ -24,25 +24,26 @@ def build(config: DictConfig) -> None:
         folder = Path(config.runs)
         cells = {each: seeds(each, None) for each in sorted(folder.iterdir()) if each.is_dir()}
         names = [cell.name for cell in cells]
-        studies = [report.Study(folder.parent.name, "Which of these runs does best?", "cell", names)]
+        chosen = [report.Study(folder.parent.name, "Which of these runs does best?", "cell", names)]
         commands = [f"python -m poolbench.stages.report runs={folder}"]
     else:
         folder = Path("runs")
         params = read(Path(config.params))
         cells = {folder / name: list(range(params.seeds)) for name in params.cells}
-        studies = [
-            report.Study(name, study.question, study.factor, params.members(name))
-            for name, study in params.studies.items()
+        asked = {name: studies.study(name) for name in params.studies}
+        chosen = [
+            report.Study(name, study.question, study.factor, params.members(name), study.claims)
+            for name, study in asked.items()
         ]
         commands = ["make repro", "make test"]
-    results = [result for cell, chosen in cells.items() for result in _results(cell, chosen, config.shift)]
+    results = [result for cell, ran in cells.items() for result in _results(cell, ran, config.shift)]
     used = {result.metrics["data"]["name"]: result.metrics["data"]["checksum"] for result in results}
     where = report.Provenance(
         environment=provenance.environment() | {"data": used},
         commands=commands,
         repeat={result.cell: result.metrics["command"] for result in reversed(results)},
     )
-    summary = report.summarise(results, studies, where)
+    summary = report.summarise(results, chosen, where)
     into = folder.parent / "report"
     into.mkdir(exist_ok=True)
     write_text(into / "index.html", report.render(summary, results))
