@@ -34,21 +34,6 @@ class Question:
 
 
 @dataclass
-class Shifts:
-    """Every circular shift of up to `range` pixels in both axes, of the first `images` test pictures."""
-
-    range: int = MISSING
-    images: int = MISSING
-
-
-@dataclass
-class Evaluate:
-    """How runs are evaluated."""
-
-    shift: Shifts = MISSING
-
-
-@dataclass
 class Params:
     """The whole of params.yaml."""
 
@@ -57,7 +42,6 @@ class Params:
     data: list[str] = MISSING
     studies: dict[str, Question] = MISSING
     cells: dict[str, Cell] = MISSING
-    evaluate: Evaluate = MISSING
 
     def members(self, study: str) -> Sequence[str]:
         """The cells of a study, in the order of params.yaml."""

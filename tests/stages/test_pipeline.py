@@ -43,7 +43,6 @@ class Project:
             "data": ["shapes"],
             "studies": {"pooling": {"question": "Which?", "factor": "pool"}},
             "cells": cells,
-            "evaluate": {"shift": {"range": 1, "images": 100}},
         }
         OmegaConf.save(OmegaConf.create(content), self.folder / "params.yaml")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA = 1
+from poolbench.evaluation import SCHEMA
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""Stage `evaluate`: what the trained runs of a cell do on test pictures, as they are and shifted.
+"""Stage `evaluate`: what the trained runs of a cell do on test pictures, as they are, moved and spoilt.
 
 python -m poolbench.stages.evaluate runs=multirun/2026-01-31_12-00-00/runs
 """
 
+import base64
+import io
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -13,15 +15,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig
+from PIL import Image
+from torch import Tensor
 
 from poolbench import data, models
-from poolbench.evaluation import circular, classification, cost
+from poolbench.evaluation import SCHEMA, classification, cost, equivariance, robustness, shift
 from poolbench.files import write_json
-from poolbench.report.records import SCHEMA
 from poolbench.runs import Run, precision
 from poolbench.stages.cli import run
 
-BATCH = 1000
+BATCH = 500
 COST_IMAGES = 256
 LABELS = ("model", "data", "pool", "head", "budget")
 
@@ -31,7 +34,7 @@ def evaluate(config: DictConfig) -> None:
     folder = Path(config.runs)
     cells = [folder / config.cell] if config.cell else sorted(each for each in folder.iterdir() if each.is_dir())
     for cell in cells:
-        evaluate_cell(cell, seeds(cell, config.seeds), config.shift)
+        evaluate_cell(cell, seeds(cell, config.seeds), config)
 
 
 def seeds(cell: Path, count: int | None) -> list[int]:
@@ -50,9 +53,9 @@ def destination(cell: Path) -> Path:
     return cell.parent.parent / "evaluation" / cell.name
 
 
-def evaluate_cell(cell: Path, chosen: Sequence[int], shift: Mapping[str, int]) -> None:
+def evaluate_cell(cell: Path, chosen: Sequence[int], config: Mapping[str, Any]) -> None:
     """Write evaluation/<cell>/seed-<n>.json for each run, and evaluation/<cell>.json, their means, which DVC shows."""
-    figures = {seed: evaluate_run(Run(cell / f"seed-{seed}"), shift) for seed in chosen}
+    figures = {seed: evaluate_run(Run(cell / f"seed-{seed}"), config) for seed in chosen}
     folder = destination(cell)
     folder.mkdir(parents=True, exist_ok=True)
     for seed, each in figures.items():
@@ -74,33 +77,57 @@ def summary(figures: list[dict[str, Any]]) -> dict[str, float]:
     return {name: round(mean, 5) for name, mean in means.items()} | {"seeds": len(figures)}
 
 
-def evaluate_run(trained: Run, shift: Mapping[str, int]) -> dict[str, Any]:
-    """Every figure of one run, from its folder and the data set's store alone."""
+def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every figure of one run, from its folder and the data set's store alone; `config` as in conf/evaluate.yaml."""
     started = time.perf_counter()
     store = data.prepare(trained.config["data"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = trained.model(store).to(device)
     images, labels = store.test.images.to(device), store.test.labels.to(device)
-    count = min(shift["images"], len(labels))
-    with precision(trained.environment["precision"], device.type):
-        with torch.inference_mode():
-            logits = torch.cat([model(batch).float() for batch in images.split(BATCH)])
-        shifted = circular(model, images[:count], labels[:count], shift["range"], BATCH)
+    arithmetic = precision(trained.environment["precision"], device.type)
+    with arithmetic, torch.inference_mode():
+        logits = torch.cat([model(batch).float() for batch in images.split(BATCH)])
+    wanted = config["shift"]
+    some, truth = images[: wanted["images"]], labels[: wanted["images"]]
+    moving = {
+        "radius": wanted["range"],
+        "fill": 255 * torch.tensor(store.mean),
+        "batch_size": BATCH,
+        "autocast": arithmetic,
+        "periodic": wanted["periodic"],
+    }
+    shifts = shift(model, some, truth, wanted["protocols"], **moving)
+    first = next(iter(shifts))
+    swapped = {
+        name: shift(trained.swapped(store, name).to(device), some, truth, [first], **moving)[first]
+        for name in config["swaps"]
+        if name != trained.config["pool"]["name"]
+    }
+    layers = dict(model.get_submodule("network").named_children())
+    steps = [(step, step) for step in range(1, wanted["range"] + 1)]
+    with arithmetic:
+        spoilt = robustness(model, images[: config["robustness"]], labels[: config["robustness"]], BATCH)
         spent = cost(model, models.slots(model), images[:COST_IMAGES])
+    shown = {*range(len(shifts[first].diagonal)), *(flip.image for flip in shifts[first].flips)}
     return {
         "schema": SCHEMA,
         "cell": trained.config["cell"],
         "seed": trained.config["seed"],
         "labels": {label: trained.config[label]["name"] for label in LABELS},
         "command": trained.environment["command"],
-        "data": trained.environment["data"],
+        "data": {**trained.environment["data"], "classes": store.classes},
         "test": {
             "images": len(labels),
             "loss": F.cross_entropy(logits, labels).item(),
             **classification(logits, labels),
         },
         "validation": trained.metrics["validation"],
-        "shift": asdict(shifted),
+        "shift": asdict(shifts.pop(first)),
+        "shifts": {name: asdict(each) for name, each in shifts.items()},
+        "swaps": {name: asdict(each) for name, each in swapped.items()},
+        "layers": equivariance(model, layers, images[: config["layers"]], steps, BATCH),
+        "robustness": {"images": config["robustness"], "accuracy": spoilt},
+        "pictures": {index: _data_uri(store.test.images[index]) for index in sorted(shown)},
         "cost": asdict(spent),
         "duration": {
             "train_s": trained.environment["seconds"],
@@ -108,6 +135,13 @@ def evaluate_run(trained: Run, shift: Mapping[str, int]) -> dict[str, Any]:
         },
         "history": trained.history,
     }
+
+
+def _data_uri(image: Tensor) -> str:
+    """A stored picture (C, H, W) as a PNG that an HTML page can hold."""
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 if __name__ == "__main__":
