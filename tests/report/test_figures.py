@@ -54,7 +54,7 @@ def test_shift_maps_average_seeds_and_share_a_scale(results: list[Result]) -> No
     cell, runs = next(iter(by_cell.items()))
     first = maps[cell][1]
     assert (first.dx, first.dy) == (-2, -3)
-    assert first.accuracy == pytest.approx(sum(run.metrics["shift"]["accuracy_map"][0][1] for run in runs) / 3)
+    assert first.accuracy == pytest.approx(sum(run.metrics["shift"]["accuracy_by_move"][1] for run in runs) / 3)
     everything = [square for squares in maps.values() for square in squares]
     assert (low, high) == (min(each.accuracy for each in everything), max(each.accuracy for each in everything))
     gradient = figures.map_gradient()

@@ -11,7 +11,7 @@ from poolbench.evaluation.moves import Motion, Move
 Model = Callable[[Tensor], Tensor]
 """Pictures (N, C, H, W) to logits (N, classes)."""
 
-BATCH = 500
+BATCH = 250
 SAFETY = 2.0
 """How many times the largest error seen a cheaper arithmetic is taken to err at most."""
 

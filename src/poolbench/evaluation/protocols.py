@@ -24,6 +24,8 @@ class Protocol:
     motion: Callable[..., Iterator[Tensor]]
     moves: Callable[[int, int, int], list[Move]]
     caveat: str
+    figure: str = "pairwise_agreement"
+    """The one of its figures that the authors give."""
     identical_pairs: bool = False
     """Whether the two moves of a pair are drawn apart, so that they may be the same."""
     fills: bool = False
@@ -140,6 +142,7 @@ PROTOCOLS = {
             moves.circular,
             _every(lambda side: (side - 1) // 2),
             "A roll brings no picture's border into sight that a camera would; with zero padding it moves the seam",
+            figure="consistency",
             published=False,
         ),
         Protocol(
@@ -148,6 +151,7 @@ PROTOCOLS = {
             moves.crop,
             _every(lambda side: side - 1),
             "What leaves is lost and black enters, so part of the change is the picture's, not the network's",
+            figure="consistency",
             published=False,
         ),
         Protocol(
@@ -156,6 +160,7 @@ PROTOCOLS = {
             moves.fourier,
             _quarters,
             "Every quarter of a pixel below one, on a torus; rings at edges, and leaves the range 0 to 255 there",
+            figure="consistency",
             published=False,
         ),
         Protocol(
@@ -164,6 +169,7 @@ PROTOCOLS = {
             moves.circular,
             _quarters,
             "Every quarter of a pixel below one, on a torus; bilinear interpolation blurs what it moves",
+            figure="consistency",
             published=False,
         ),
         Protocol(
@@ -172,6 +178,7 @@ PROTOCOLS = {
             moves.rotation,
             lambda radius, height, width: [(degrees,) for degrees in (-15, -10, -5, 5, 10, 15)],
             "5, 10 and 15 degrees either way about the centre, bilinear, black corners",
+            figure="consistency",
             published=False,
         ),
         Protocol(
@@ -180,6 +187,7 @@ PROTOCOLS = {
             moves.scaling,
             lambda radius, height, width: [(factor,) for factor in (0.8, 0.9, 1.1, 1.2)],
             "Factors 0.8 to 1.2 about the centre, bilinear, black border",
+            figure="consistency",
             published=False,
         ),
         Protocol(
@@ -197,7 +205,8 @@ PROTOCOLS = {
             moves.crop,
             _diagonal,
             "His 33 crops are of 256-pixel pictures; here as many as the margin in proportion to the side has, black "
-            "enters. The figure to read is the variation of the true class's probability",
+            "enters. The figure is the variation of the true class's probability",
+            figure="probability_variation",
         ),
         Protocol(
             "aps_circular",
@@ -223,7 +232,8 @@ PROTOCOLS = {
             moves.crop,
             _engstrom,
             "The 25 translations of their 775 transformations, without the 31 rotations; up to 3 of 28 pixels, between "
-            "pixels bilinear, the picture in place among them. Read worst and mean accuracy",
+            "pixels bilinear, the picture in place among them. The figure is the accuracy at the worst of them",
+            figure="worst_accuracy",
         ),
         Protocol(
             "lps",

@@ -67,6 +67,7 @@ class Shift:
     agreement_by_move: list[float]
     diagonal: list[list[float]]
     """Probability of the true class of the first pictures as they move along the diagonal, up left to down right."""
+    diagonal_labels: list[int]
     flips: list[Flip]
 
 
@@ -156,6 +157,7 @@ def _figures(answers: Answers, name: str, radius: int, made: list[Move], total: 
         accuracy_by_move=hit.double().mean(0).tolist(),
         agreement_by_move=agree.double().mean(0).tolist(),
         diagonal=answers.probability[:DIAGONALS, diagonal(made)].tolist(),
+        diagonal_labels=answers.labels[:DIAGONALS].tolist(),
         flips=[_flip(answers, index) for index in agreement.argsort(stable=True)[:FLIPS].tolist()],
     )
 

@@ -24,7 +24,7 @@ from poolbench.files import write_json
 from poolbench.runs import Run, precision
 from poolbench.stages.cli import run
 
-BATCH = 500
+BATCH = 250
 COST_IMAGES = 256
 LABELS = ("model", "data", "pool", "head", "budget")
 
@@ -88,6 +88,11 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
     with arithmetic, torch.inference_mode():
         logits = torch.cat([model(batch).float() for batch in images.split(BATCH)])
     wanted = config["shift"]
+    if wanted["protocols"][:1] not in (["circular"], ["crop"]):
+        raise ValueError(
+            "shift.protocols must begin with circular or crop, which the report ranks and maps, "
+            f"got {list(wanted['protocols'])}"
+        )
     some, truth = images[: wanted["images"]], labels[: wanted["images"]]
     moving = {
         "radius": wanted["range"],
