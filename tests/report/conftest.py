@@ -40,8 +40,11 @@ def evaluation() -> Evaluate:
             "probability_variation": 0.1,
             "intervals": {"consistency": [consistency - 0.02, consistency + 0.02]},
             "accuracy_by_move": by_move,
-            "diagonal": [[0.2 + 0.1 * place] * (2 * reach) for place in range(4)],
-            "diagonal_labels": [0, 1, 2, 0],
+            "diagonal": {
+                "steps": list(size),
+                "labels": [0, 1, 2, 0],
+                "probability": [[0.2 + 0.1 * place] * len(size) for place in range(4)],
+            },
             "flips": [{"image": 7, "label": 1, "answer": 0, "consistency": 0.5, "answers": {"0": 0.5, "2": 0.5}}],
         }
         return {

@@ -24,6 +24,8 @@ class Answers:
     """(N,)"""
     answer: Tensor
     """(N,), of the picture as it is."""
+    likelihood: Tensor
+    """(N,), what the true class of the picture as it is is given."""
     moved: Tensor
     """(N, S), of the moved picture."""
     probability: Tensor
@@ -35,7 +37,7 @@ class Answers:
         """The answers to some of the moves."""
         chosen = torch.tensor(columns)
         parts = (self.moved[:, chosen], self.probability[:, chosen], self.drift[:, chosen])
-        return Answers(self.labels, self.answer, *parts)
+        return Answers(self.labels, self.answer, self.likelihood, *parts)
 
 
 @torch.inference_mode()
@@ -72,10 +74,10 @@ def ask(
                 if unsure.any():
                     logits[unsure] = model(picture[unsure]).float()
             rows["moved"].append(logits.argmax(1))
-            rows["probability"].append(logits.softmax(1).gather(1, truth[:, None])[:, 0])
+            rows["probability"].append(_likelihood(logits, truth))
             rows["drift"].append((logits - plain).abs().amax(1))
         stacked = {name: torch.stack(columns, 1) for name, columns in rows.items()}
-        batches.append(Answers(labels=truth, answer=plain.argmax(1), **stacked))
+        batches.append(Answers(truth, plain.argmax(1), _likelihood(plain, truth), **stacked))
     return Answers(
         **{field.name: torch.cat([getattr(batch, field.name) for batch in batches]).cpu() for field in fields(Answers)}
     )
@@ -84,6 +86,11 @@ def ask(
 def _rough(model: Model, batch: Tensor, autocast: torch.autocast) -> Tensor:
     with autocast:
         return model(batch).float()
+
+
+def _likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+    """The probability that each picture's label is given."""
+    return logits.softmax(1).gather(1, labels[:, None])[:, 0]
 
 
 def _margin(logits: Tensor) -> Tensor:

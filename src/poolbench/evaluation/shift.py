@@ -28,6 +28,16 @@ class Flip:
 
 
 @dataclass(frozen=True)
+class Diagonal:
+    """The first pictures, as they are and as they move by `steps` from up left to down right."""
+
+    steps: list[float]
+    labels: list[int]
+    probability: list[list[float]]
+    """Of the true class: a row a picture, a column a step."""
+
+
+@dataclass(frozen=True)
 class Shift:
     """Figures of one protocol. Shares lie in 0..1; `intervals` has the 95 % interval of each figure, by its name.
 
@@ -65,9 +75,7 @@ class Shift:
     """Each figure, of the pictures of each label alone, with its interval."""
     accuracy_by_move: list[float]
     agreement_by_move: list[float]
-    diagonal: list[list[float]]
-    """Probability of the true class of the first pictures as they move along the diagonal, up left to down right."""
-    diagonal_labels: list[int]
+    diagonal: Diagonal
     flips: list[Flip]
 
 
@@ -156,20 +164,19 @@ def _figures(answers: Answers, name: str, radius: int, made: list[Move], total: 
         by_class=by_class,
         accuracy_by_move=hit.double().mean(0).tolist(),
         agreement_by_move=agree.double().mean(0).tolist(),
-        diagonal=answers.probability[:DIAGONALS, diagonal(made)].tolist(),
-        diagonal_labels=answers.labels[:DIAGONALS].tolist(),
+        diagonal=_diagonal(answers, made),
         flips=[_flip(answers, index) for index in agreement.argsort(stable=True)[:FLIPS].tolist()],
     )
 
 
-def diagonal(moves: Sequence[Sequence[float]]) -> list[int]:
-    """Which of the moves are shifts along the diagonal, from up left to down right.
-
-    >>> diagonal([(1, 1), (0, 1), (-1, -1)])
-    [2, 0]
-    """
-    steps = {move[0]: place for place, move in enumerate(moves) if len(move) == 2 and move[0] == move[1]}
-    return [steps[step] for step in sorted(steps)]
+def _diagonal(answers: Answers, made: Sequence[Move]) -> Diagonal:
+    columns = {0.0: answers.likelihood}
+    for place, move in enumerate(made):
+        if len(move) == 2 and move[0] == move[1]:
+            columns[move[0]] = answers.probability[:, place]
+    steps = sorted(columns)
+    probability = torch.stack([columns[step][:DIAGONALS] for step in steps], 1)
+    return Diagonal(steps, answers.labels[:DIAGONALS].tolist(), probability.tolist())
 
 
 def _pairs(moved: Tensor, total: int | None) -> Tensor:

@@ -167,10 +167,9 @@ def diagonal(by_cell: Mapping[str, Sequence[Result]], example: int, colors: Mapp
     """Probability of the true class of one example picture along the diagonal, a line a cell, averaged over seeds."""
     figure = go.Figure(layout=LAYOUT)
     for cell, runs in by_cell.items():
-        steps = sorted(dy for dy, dx in runs[0].metrics["shift"]["moves"] if dy == dx)
-        lines = [run.metrics["shift"]["diagonal"][example] for run in runs]
+        lines = [run.metrics["shift"]["diagonal"]["probability"][example] for run in runs]
         figure.add_scatter(
-            x=steps,
+            x=runs[0].metrics["shift"]["diagonal"]["steps"],
             y=[100 * sum(values) / len(lines) for values in zip(*lines, strict=True)],
             mode="lines+markers",
             line={"color": colors[cell], "width": 1.75},
@@ -198,7 +197,11 @@ def layers(by_cell: Mapping[str, Sequence[Result]], names: Mapping[str, str], co
             hovertemplate=f"{escape(names[cell])}, n = {len(runs)}, %{{x}}: %{{y:.3f}}<extra></extra>",
         )
     figure.update_yaxes(title_text="Equivariance error", rangemode="tozero")
-    return figure.update_layout(height=420, showlegend=True, legend={"orientation": "h", "y": -0.15})
+    return figure.update_layout(
+        height=420,
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.15, "entrywidth": 0.24, "entrywidthmode": "fraction"},
+    )
 
 
 def _mean_map(runs: Sequence[Result]) -> dict[tuple[int, int], float]:

@@ -124,10 +124,9 @@ def _examples(by_cell: Mapping[str, Sequence[Result]], colors: Mapping[str, str]
     examples = []
     for alike in _by_setting(by_cell).values():
         metrics = next(iter(alike.values()))[0].metrics
-        for place in range(len(metrics["shift"]["diagonal"])):
-            label = metrics["data"]["classes"][metrics["shift"]["diagonal_labels"][place]]
+        for place, label in enumerate(metrics["shift"]["diagonal"]["labels"]):
             figure = figures.diagonal(alike, place, colors).to_plotly_json()
-            examples.append(Example(metrics["pictures"][str(place)], label, figure))
+            examples.append(Example(metrics["pictures"][str(place)], metrics["data"]["classes"][label], figure))
     return examples
 
 

@@ -113,7 +113,7 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
     with arithmetic:
         spoilt = robustness(model, images[: config["robustness"]], labels[: config["robustness"]], BATCH)
         spent = cost(model, models.slots(model), images[:COST_IMAGES])
-    shown = {*range(len(shifts[first].diagonal)), *(flip.image for flip in shifts[first].flips)}
+    shown = {*range(len(shifts[first].diagonal.labels)), *(flip.image for flip in shifts[first].flips)}
     return {
         "schema": SCHEMA,
         "cell": trained.config["cell"],
