@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/src
 export WANDB_MODE ?= offline
 
-.PHONY: repro survey test lint constraints clean
+.PHONY: repro survey antialias test lint constraints clean
 
 repro: $(BIN)/.installed
 	dvc repro
@@ -17,6 +17,15 @@ repro: $(BIN)/.installed
 survey: $(BIN)/.installed
 	python -m poolbench.stages.train -m 'pool=glob(*)' 'seed=range(3)' hydra.sweep.dir=survey/runs
 	python -m poolbench.stages.report runs=survey/runs
+
+# Does a blur before the stride make a network steadier, and at what accuracy? Blurs of every size against max and
+# average, with and without shifted training pictures, and adaptive polyphase sampling, which needs circular padding.
+ANTIALIAS := python -m poolbench.stages.train -m hydra.sweep.dir=antialias/runs 'seed=range(3)' data.augment_shift=0,3
+antialias: $(BIN)/.installed
+	$(ANTIALIAS) pool=max,average
+	$(ANTIALIAS) pool=max_blur,average_blur 'pool.filter_size=range(2,8)'
+	$(ANTIALIAS) pool=max,aps model.padding_mode=circular
+	python -m poolbench.stages.report runs=antialias/runs
 
 test: $(BIN)/.installed-dev
 	python -m pytest -n auto

@@ -37,16 +37,21 @@ def test_results_come_in_order_from_other_processes(cores):
     assert os.getpid() not in processes
 
 
-@pytest.mark.parametrize(("count", "items"), [(1, 5), (4, 1)])
-def test_one_core_or_one_item_stays_in_this_process(cores, count, items):
-    cores(count)
-    assert {process for _, process in side_by_side(whose, range(items))} == {os.getpid()}
+def test_one_core_stays_in_this_process(cores):
+    cores(1)
+    assert {process for _, process in side_by_side(whose, range(3))} == {os.getpid()}
 
 
-def test_processes_share_the_cores(cores):
+def test_nothing_to_do(cores):
+    cores(2)
+    assert side_by_side(whose, []) == []
+
+
+@pytest.mark.parametrize(("at_once", "threads"), [(None, 4), (1, 8)])
+def test_processes_share_the_cores(cores, at_once, threads):
     cores(8)
-    given = side_by_side(lambda _: torch.__config__.parallel_info(), [0, 1])
-    assert all("get_num_threads() : 4" in each for each in given)
+    given = side_by_side(lambda _: torch.__config__.parallel_info(), [0, 1], at_once)
+    assert all(f"get_num_threads() : {threads}" in each for each in given)
 
 
 def test_an_error_reaches_the_caller(cores):

@@ -9,7 +9,6 @@ data: [shapes]
 cells:
   one: {data: shapes, run: pool=max head=gap, studies: [pooling]}
   two: {data: shapes, run: pool=average, studies: []}
-evaluate: {shift: {range: 1, images: 10}}
 """
 
 

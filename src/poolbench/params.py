@@ -25,21 +25,6 @@ class Cell:
 
 
 @dataclass
-class Shifts:
-    """Every circular shift of up to `range` pixels in both axes, of the first `images` test pictures."""
-
-    range: int = MISSING
-    images: int = MISSING
-
-
-@dataclass
-class Evaluate:
-    """How runs are evaluated."""
-
-    shift: Shifts = MISSING
-
-
-@dataclass
 class Params:
     """The whole of params.yaml."""
 
@@ -47,7 +32,6 @@ class Params:
     seeds: int = MISSING
     data: list[str] = MISSING
     cells: dict[str, Cell] = MISSING
-    evaluate: Evaluate = MISSING
 
     @property
     def studies(self) -> list[str]:

@@ -72,6 +72,26 @@ class Run:
         model.load_state_dict(load_file(self.folder / "model.safetensors"))
         return model.eval()
 
+    def swapped(self, store: Store, pool: str) -> nn.Module:
+        """The trained classifier with another operator in its pool slots, and no further training.
+
+        Raises ValueError for an operator with weights of its own, or one that makes maps of another size for a head
+        that has learned theirs.
+        """
+        donor = self.model(store)
+        model = models.build(self.config["model"], {"name": pool}, self.config["head"], store.info)
+        slots = [f"network.{slot}." for slot in models.slots(model) if slot != "head"]
+        kept = {key: value for key, value in donor.state_dict().items() if not key.startswith(tuple(slots))}
+        wanted = model.state_dict()
+        if own := [key for key in wanted if key not in kept]:
+            raise ValueError(
+                f"swaps: {pool} has weights of its own ({own[0]}), which nothing has trained: leave it out"
+            )
+        if other := [key for key, value in kept.items() if value.shape != wanted[key].shape]:
+            raise ValueError(f"swaps: {pool} makes maps of another size than {other[0]} was trained for: leave it out")
+        model.load_state_dict(kept)
+        return model.eval()
+
 
 def finished(folder: Path, fingerprint: str) -> bool:
     """Whether `folder` holds a run that the same settings, code and data made."""

@@ -43,3 +43,33 @@ def test_processes_share_a_pass(split, seed):
     together = [label for part in parts for label in part]
     assert len(together) == len(set(together))
     assert len(together) >= 23 - (3 * 2 if seed is not None else 0)
+
+
+def test_shifted_pictures_are_cut_from_padded_ones():
+    images = torch.randint(1, 256, (40, 2, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = Split(images, torch.arange(40))
+    places = set()
+    for batch, labels in Feed(split, 8, seed=3, shift=2):
+        for moved, label in zip(batch, labels, strict=True):
+            padded = torch.nn.functional.pad(images[label], [2] * 4)
+            cuts = {(y, x): padded[:, y : y + 6, x : x + 5] for y in range(5) for x in range(5)}
+            (place,) = [place for place, cut in cuts.items() if torch.equal(cut, moved)]
+            places.add(place)
+    assert len(places) > 12  # of the 25 that there are
+
+
+def test_a_seed_fixes_the_shifts_and_they_leave_the_order_alone():
+    split = Split(torch.randint(0, 256, (23, 1, 6, 6), dtype=torch.uint8), torch.arange(23))
+    first, again, other = (list(Feed(split, 5, seed=seed, shift=1)) for seed in (1, 1, 2))
+    assert all(torch.equal(one, two) for (one, _), (two, _) in zip(first, again, strict=True))
+    assert not all(torch.equal(one, two) for (one, _), (two, _) in zip(first, other, strict=True))
+    assert seen(Feed(split, 5, seed=1, shift=1)) == seen(Feed(split, 5, seed=1))
+
+
+def test_processes_shift_what_they_share_alike():
+    split = Split(torch.randint(0, 256, (24, 1, 6, 6), dtype=torch.uint8), torch.arange(24))
+    alone = {int(label): image for (image,), (label,) in Feed(split, 1, seed=7, shift=2)}
+    for rank in range(3):
+        for images, labels in Feed(split, 2, 7, rank, 3, shift=2):
+            for image, label in zip(images, labels, strict=True):
+                assert torch.equal(image, alone[int(label)])

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from poolbench.evaluation import classification
+from poolbench.training.metrics import metrics
 
 
 def by_definition(logits, labels, bins=15):
@@ -36,3 +37,14 @@ def test_equals_the_definitions(classes):
     found = classification(torch.tensor(logits), torch.tensor(labels))
     for name, value in by_definition(logits, labels).items():
         assert found[name] == pytest.approx(value, abs=1e-5), name
+
+
+@pytest.mark.parametrize("classes", [3, 10])
+def test_training_computes_the_same(classes):
+    rng = np.random.default_rng(1)
+    logits = torch.tensor(2 * rng.normal(size=(200, classes)))
+    labels = torch.tensor(rng.integers(0, classes - 1, 200))  # one class has no picture
+    during = metrics(classes)
+    during.update(logits.float(), labels)
+    expected = {name: value.item() for name, value in during.compute().items()}
+    assert classification(logits, labels) == pytest.approx(expected, abs=1e-6)

@@ -65,6 +65,7 @@ def test_initialising_leaves_the_global_generator_alone():
     [
         (lambda: build(name="cnm"), r"unknown model 'cnm': did you mean 'cnn'\?"),
         (lambda: build(width=3), "unknown option of model 'cnn' 'width': did you mean 'widths'"),
+        (lambda: build(padding_mode="reflect"), "unknown model.padding_mode 'reflect'.*zeros, circular"),
         (lambda: build(widths=[]), "model.widths must be one positive number a stage"),
         (lambda: build(pool="gap"), "pool=gap: a pool slot takes a local operator and this one is global"),
         (lambda: build(head="max"), "head=max: a head slot takes a global operator and this one is local"),
@@ -92,3 +93,10 @@ def test_a_class_of_your_own_stands_in_a_slot():
 def test_a_network_is_registered_once():
     with pytest.raises(ValueError, match="'cnn' is registered already, as Cnn"):
         models.register("cnn")
+
+
+def test_circular_padding_meets_no_border():
+    images = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
+    for mode, alike in (("circular", True), ("zeros", False)):
+        model = build(padding_mode=mode).eval()
+        assert torch.allclose(model(images.roll((4, -8), (2, 3))), model(images), atol=1e-5) == alike

@@ -6,9 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from poolbench.evaluation import CORRUPTIONS, SCHEMA
 from poolbench.report.records import Provenance, Result, Study
 
 Evaluate = Callable[..., dict[str, object]]
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
 
 
 @pytest.fixture(scope="session")
@@ -18,9 +22,34 @@ def evaluation() -> Evaluate:
     def make(top1: float = 0.9, consistency: float = 0.8, step_ms: float = 60.0, reach: int = 3) -> dict[str, object]:
         size = range(-reach, reach + 1)
         fall = (1 - consistency) * top1 / reach
-        accuracy_map = [[top1 - fall * math.hypot(dx, dy) * (1 + 0.3 * (dx % 2)) / 2 for dx in size] for dy in size]
+        moves = [(dy, dx) for dy in size for dx in size if dy or dx]
+        by_move = [top1 - fall * math.hypot(dx, dy) * (1 + 0.3 * (dx % 2)) / 2 for dy, dx in moves]
+        shift = {
+            "protocol": "circular",
+            "range": reach,
+            "images": 1000,
+            "moves": [list(move) for move in moves],
+            "accuracy": top1,
+            "consistency": consistency,
+            "consistency_correct": consistency + 0.02,
+            "pairwise_agreement": consistency - 0.03,
+            "mean_accuracy": top1 - 0.05,
+            "worst_accuracy": min(by_move),
+            "logit_drift": 4 * (1 - consistency),
+            "largest_drift": 8 * (1 - consistency),
+            "probability_variation": 0.1,
+            "intervals": {"consistency": [consistency - 0.02, consistency + 0.02]},
+            "accuracy_by_move": by_move,
+            "diagonal": {
+                "steps": list(size),
+                "labels": [0, 1, 2, 0],
+                "probability": [[0.2 + 0.1 * place] * len(size) for place in range(4)],
+            },
+            "flips": [{"image": 7, "label": 1, "answer": 0, "consistency": 0.5, "answers": {"0": 0.5, "2": 0.5}}],
+        }
         return {
-            "schema": 1,
+            "schema": SCHEMA,
+            "data": {"name": "fashion_mnist", "classes": ["coat", "shirt", "<bag>"]},
             "test": {
                 "images": 10000,
                 "top1": top1,
@@ -30,18 +59,15 @@ def evaluation() -> Evaluate:
                 "loss": 1.5 - top1,
             },
             "validation": {"images": 5000, "top1": top1 + 0.003},
-            "shift": {
-                "protocol": "circular",
-                "range": reach,
-                "images": 1000,
-                "consistency": consistency,
-                "consistency_correct": consistency + 0.02,
-                "mean_accuracy": top1 - 0.05,
-                "worst_accuracy": min(map(min, accuracy_map)),
-                "logit_drift": 4 * (1 - consistency),
-                "accuracy_map": accuracy_map,
-                "agreement_map": [[1 - fall * math.hypot(dx, dy) for dx in size] for dy in size],
+            "shift": shift,
+            "shifts": {"aps_circular": shift | {"protocol": "aps_circular", "pairwise_agreement": consistency + 0.01}},
+            "swaps": {"max_blur": {"accuracy": top1 - 0.01, "consistency": consistency + 0.05}},
+            "layers": {"pool1": [0.1, 0.05, 0.15], "head": [0.3, 0.2, 0.4]},
+            "robustness": {
+                "images": 500,
+                "accuracy": {kind: [[top1 - 0.1, 0, 1]] * 4 + [[top1 - 0.2, 0, 1]] for kind in CORRUPTIONS},
             },
+            "pictures": {str(place): PIXEL for place in (0, 1, 2, 3, 7)},
             "cost": {
                 "parameters": 24_000,
                 "multiply_adds": 4_140_000,

@@ -54,7 +54,7 @@ def test_shift_maps_average_seeds_and_share_a_scale(results: list[Result]) -> No
     cell, runs = next(iter(by_cell.items()))
     first = maps[cell][1]
     assert (first.dx, first.dy) == (-2, -3)
-    assert first.accuracy == pytest.approx(sum(run.metrics["shift"]["accuracy_map"][0][1] for run in runs) / 3)
+    assert first.accuracy == pytest.approx(sum(run.metrics["shift"]["accuracy_by_move"][1] for run in runs) / 3)
     everything = [square for squares in maps.values() for square in squares]
     assert (low, high) == (min(each.accuracy for each in everything), max(each.accuracy for each in everything))
     gradient = figures.map_gradient()
@@ -74,3 +74,16 @@ def test_learning_curves_draw_a_line_a_seed_over_the_band(results: list[Result])
 def test_cells_keep_apart_by_colour(results: list[Result]) -> None:
     colors = figures.cell_colors(group(results))
     assert all(one != other for one, other in combinations(colors.values(), 2))
+
+
+def test_diagonals_and_layers_draw_a_line_a_cell_in_its_colour(results: list[Result]) -> None:
+    by_cell = group(results)
+    colors, names = figures.cell_colors(by_cell), {cell: f"<{cell}>" for cell in by_cell}
+    for figure, expected in (
+        (figures.diagonal(by_cell, 2, colors), [40.0] * 7),
+        (figures.layers(by_cell, names, colors), [0.1, 0.3]),
+    ):
+        assert [line.line.color for line in figure.data] == list(colors.values())
+        assert list(figure.data[0].y) == pytest.approx(expected)
+    assert list(figure.data[0].x) == ["pool1", "head"]
+    assert figure.data[0].name.startswith("&lt;")

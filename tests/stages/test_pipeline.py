@@ -42,7 +42,6 @@ class Project:
             "seeds": 1,
             "data": ["shapes"],
             "cells": cells,
-            "evaluate": {"shift": {"range": 1, "images": 100}},
         }
         OmegaConf.save(OmegaConf.create(content), self.folder / "params.yaml")
 

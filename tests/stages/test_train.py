@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from poolbench import config, data, pooling, runs
+from poolbench import config, data, models, pooling, runs
 from poolbench.stages import train
 from poolbench.stages.evaluate import evaluate_run
 from poolbench.training import Diverged
@@ -22,6 +22,12 @@ SMALL = [
     "data=shapes", "data.train=400", "data.test=120", "data.size=16", "model.widths=[4,8]",
     "budget=smoke", "budget.images=256", "trainer=cpu", "trainer.precision=32-true", "logger=csv",
 ]  # fmt: skip
+EVALUATION = {
+    "shift": {"protocols": ["circular", "aps_crop"], "range": 1, "images": 50, "periodic": False},
+    "swaps": ["average", "max"],
+    "layers": 20,
+    "robustness": 30,
+}
 
 
 def command(*overrides, runs_folder="runs"):
@@ -91,10 +97,10 @@ def test_a_seed_repeats_a_run(trained, pool):
     assert not equal(weights(first), weights(trained(f"pool={pool}", "seed=1", folder="d")))
 
 
-@pytest.mark.parametrize("pool", ["max", "stochastic"])
-def test_an_interrupted_run_ends_with_the_same_weights(trained, monkeypatch, pool):
+@pytest.mark.parametrize("options", [["pool=max"], ["pool=stochastic"], ["pool=max", "data.augment_shift=2"]])
+def test_an_interrupted_run_ends_with_the_same_weights(trained, monkeypatch, options):
     """Stopped after its second epoch of three, and started again."""
-    whole = trained(f"pool={pool}", "budget.epochs=3", folder="whole")
+    whole = trained(*options, "budget.epochs=3", folder="whole")
     step = train.Classifier.training_step
     steps = 0
 
@@ -107,11 +113,11 @@ def test_an_interrupted_run_ends_with_the_same_weights(trained, monkeypatch, poo
 
     monkeypatch.setattr(train.Classifier, "training_step", stopping)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        trained(f"pool={pool}", "budget.epochs=3", folder="stopped")
+        trained(*options, "budget.epochs=3", folder="stopped")
     assert not Path("stopped").exists()
     monkeypatch.setattr(train.Classifier, "training_step", step)
     before = steps
-    resumed = trained(f"pool={pool}", "budget.epochs=3", folder="stopped")
+    resumed = trained(*options, "budget.epochs=3", folder="stopped")
     assert before == 2 * 4 + 2
     assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
     assert equal(weights(whole), weights(resumed))
@@ -243,11 +249,49 @@ def test_two_processes_share_a_run(workplace):
 
 def test_every_figure_of_an_evaluation_comes_from_the_folder_and_the_data(trained):
     run = trained()
-    figures = evaluate_run(run, {"range": 1, "images": 50})
+    figures = evaluate_run(run, EVALUATION)
     moved = Path("elsewhere")
     shutil.copytree(run.folder, moved)
     shutil.rmtree(run.folder)
-    again = evaluate_run(runs.Run(moved), {"range": 1, "images": 50})
-    for part in ("test", "validation", "shift", "history", "labels"):
-        assert figures[part] == again[part]
+    again = evaluate_run(runs.Run(moved), EVALUATION)
+    for part in figures.keys() - {"cost", "duration"}:
+        assert figures[part] == again[part], part
     assert figures["test"]["images"] == 120
+    assert figures["shifts"].keys() == {"aps_crop"}
+    assert figures["swaps"].keys() == {"average"}
+    assert figures["layers"].keys() == {"stage1", "pool1", "stage2", "pool2", "head", "classifier"}
+    assert len(figures["robustness"]["accuracy"]["jpeg"]) == 5
+    for flip in figures["shift"]["flips"]:
+        assert figures["pictures"][flip["image"]].startswith("data:image/png;base64,")
+
+
+def test_shift_augmentation_makes_another_run_and_no_other_store(trained):
+    plain, moved = trained(folder="a"), trained("data.augment_shift=2", folder="b")
+    assert not equal(weights(plain), weights(moved))
+    assert plain.environment["data"] == moved.environment["data"]
+
+
+def test_swapping_changes_the_operator_and_no_weight(trained):
+    run = trained()
+    store = data.prepare(run.config["data"])
+    model = run.swapped(store, "average")
+    assert equal(model.state_dict(), run.model(store).state_dict())
+    assert {type(pool).__name__ for name, pool in models.slots(model).items() if name != "head"} == {"Average"}
+    assert not model.training
+
+
+@pytest.mark.parametrize(
+    ("overrides", "pool", "message"),
+    [
+        ([], "strided", r"swaps: strided has weights of its own \(network.pool1.convolution.weight\)"),
+        (
+            ["head=flatten", "data.size=18", "data.name=odd"],
+            "aps",
+            "swaps: aps makes maps of another size",
+        ),
+    ],
+)
+def test_a_swap_that_needs_training_is_named(trained, overrides, pool, message):
+    run = trained(*overrides)
+    with pytest.raises(ValueError, match=message):
+        run.swapped(data.prepare(run.config["data"]), pool)

@@ -16,11 +16,16 @@ def _within(key: str, value: float, low: float, high: float | None = None) -> No
 
 @dataclass
 class DataConfig:
-    """What every source has: where the images come from, the store's name, and the share held out for selection."""
+    """What every source has: where the images come from, the store's name, and how a run reads it.
+
+    `validation`: the share held out for selection. `augment_shift`: training pictures are moved by up to so many pixels
+    either way, drawn anew each epoch; black enters.
+    """
 
     source: str = MISSING
     name: str = MISSING
     validation: float = 0.1
+    augment_shift: int = 0
 
     def check(self) -> None:
         """Raise ValueError, naming the key, for a value out of range."""
@@ -28,10 +33,11 @@ class DataConfig:
             raise ValueError(f"data.name must be a folder name of letters, digits, '.', '-' and '_', got {self.name!r}")
         if not 0 < self.validation < 1:  # without held-out pictures the test split would be all there is to look at
             raise ValueError(f"data.validation must be above 0 and below 1, got {self.validation}")
+        _within("augment_shift", self.augment_shift, 0)
 
     def recipe(self) -> dict[str, Any]:
-        """The options that decide what is in the store: all but `validation`, which is drawn when it is read."""
-        return {key: value for key, value in asdict(self).items() if key != "validation"}
+        """The options that decide what is in the store: all but those of how it is read."""
+        return {key: value for key, value in asdict(self).items() if key not in ("validation", "augment_shift")}
 
 
 @dataclass

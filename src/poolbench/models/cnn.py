@@ -1,11 +1,15 @@
 """The small convolutional network that the default study trains."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from poolbench.models.registry import MakeOperator, register
+from poolbench.naming import unknown
+
+PADDINGS: dict[str, Literal["zeros", "circular"]] = {"zeros": "zeros", "circular": "circular"}
 
 
 @register("cnn")
@@ -13,6 +17,7 @@ class Cnn(nn.Sequential):
     """Stages of convolution, batch norm and ReLU, a pool slot after each; a head slot; a linear classifier.
 
     Pictures (N, C, H, W) to logits (N, classes). The slots are called `pool1`, `pool2`, ... and `head`.
+    `padding_mode` of the convolutions: zeros or circular, under which a circular shift meets no border.
 
     >>> from functools import partial
     >>> from poolbench import pooling
@@ -28,16 +33,21 @@ class Cnn(nn.Sequential):
         shape: tuple[int, int, int],
         classes: int,
         widths: Sequence[int] = (16, 32, 64),
+        padding_mode: str = "zeros",
     ) -> None:
         super().__init__()
         self.slots: dict[str, nn.Module] = {}
         if not widths or min(widths) < 1:
             raise ValueError(f"model.widths must be one positive number a stage, got {list(widths)}")
+        if padding_mode not in PADDINGS:
+            raise unknown("model.padding_mode", padding_mode, PADDINGS)
         channels, *_ = shape
         picture = torch.zeros(1, *shape)
         for number, width in enumerate(widths, start=1):
             stage = nn.Sequential(
-                nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+                nn.Conv2d(channels, width, 3, padding=1, bias=False, padding_mode=PADDINGS[padding_mode]),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
             )
             self.add_module(f"stage{number}", stage)
             picture = picture.new_zeros(1, width, *picture.shape[2:])

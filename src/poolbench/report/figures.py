@@ -150,14 +150,11 @@ class Square:
 
 
 def shift_maps(by_cell: Mapping[str, Sequence[Result]]) -> tuple[dict[str, list[Square]], tuple[float, float]]:
-    """Each cell's accuracy at every shift, averaged over seeds, and the ends of the colour scale that all maps share.
-
-    Row i, column j of an evaluation's map is the shift dy = i - range, dx = j - range.
-    """
+    """Each cell's accuracy at every shift, averaged over seeds, and the ends of the colour scale that maps share."""
     means = {cell: _mean_map(runs) for cell, runs in by_cell.items()}
-    values = [value for rows in means.values() for row in rows for value in row]
+    values = [value for places in means.values() for value in places.values()]
     low, high = min(values), max(values)
-    return {cell: _squares(rows, low, high) for cell, rows in means.items()}, (low, high)
+    return {cell: _squares(places, low, high) for cell, places in means.items()}, (low, high)
 
 
 def map_gradient(steps: int = 8) -> list[str]:
@@ -166,18 +163,61 @@ def map_gradient(steps: int = 8) -> list[str]:
     return colors
 
 
-def _mean_map(runs: Sequence[Result]) -> list[list[float]]:
-    maps = [run.metrics["shift"]["accuracy_map"] for run in runs]
-    return [[sum(values) / len(maps) for values in zip(*rows, strict=True)] for rows in zip(*maps, strict=True)]
+def diagonal(by_cell: Mapping[str, Sequence[Result]], example: int, colors: Mapping[str, str]) -> go.Figure:
+    """Probability of the true class of one example picture along the diagonal, a line a cell, averaged over seeds."""
+    figure = go.Figure(layout=LAYOUT)
+    for cell, runs in by_cell.items():
+        lines = [run.metrics["shift"]["diagonal"]["probability"][example] for run in runs]
+        figure.add_scatter(
+            x=runs[0].metrics["shift"]["diagonal"]["steps"],
+            y=[100 * sum(values) / len(lines) for values in zip(*lines, strict=True)],
+            mode="lines+markers",
+            line={"color": colors[cell], "width": 1.75},
+            marker={"size": 4},
+            name=escape(cell),
+            hovertemplate=f"{escape(cell)}, shift %{{x}}: %{{y:.0f}} %<extra></extra>",
+        )
+    figure.update_xaxes(tickformat="d", nticks=7)
+    figure.update_yaxes(range=[-3, 103], nticks=4)
+    return figure.update_layout(height=170, margin={"l": 30, "r": 8, "t": 6, "b": 24}, font={"size": 11})
 
 
-def _squares(rows: Sequence[Sequence[float]], low: float, high: float) -> list[Square]:
-    reach = len(rows) // 2
-    shares = [(value - low) / (high - low or 1.0) for row in rows for value in row]
-    places = [(column - reach, row - reach) for row in range(len(rows)) for column in range(len(rows))]
-    values = [value for row in rows for value in row]
-    colors = sample_colorscale(MAP_SCALE, shares)
-    return [Square(dx, dy, value, color) for (dx, dy), value, color in zip(places, values, colors, strict=True)]
+def layers(by_cell: Mapping[str, Sequence[Result]], names: Mapping[str, str], colors: Mapping[str, str]) -> go.Figure:
+    """Equivariance error of each layer, from the first to the last: a line a cell, averaged over seeds."""
+    figure = go.Figure(layout=LAYOUT)
+    for cell, runs in by_cell.items():
+        found = [run.metrics["layers"] for run in runs]
+        figure.add_scatter(
+            x=list(found[0]),
+            y=[sum(errors[layer][0] for errors in found) / len(found) for layer in found[0]],
+            mode="lines+markers",
+            line={"color": colors[cell], "width": 1.75},
+            marker={"size": 5},
+            name=escape(names[cell]),
+            hovertemplate=f"{escape(names[cell])}, n = {len(runs)}, %{{x}}: %{{y:.3f}}<extra></extra>",
+        )
+    figure.update_yaxes(title_text="Equivariance error", rangemode="tozero")
+    return figure.update_layout(
+        height=420,
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.15, "entrywidth": 0.24, "entrywidthmode": "fraction"},
+    )
+
+
+def _mean_map(runs: Sequence[Result]) -> dict[tuple[int, int], float]:
+    """Mean accuracy at each shift (dx, dy), the picture in place at (0, 0), row by row."""
+    found: dict[tuple[int, int], list[float]] = {}
+    for shift in (run.metrics["shift"] for run in runs):
+        found.setdefault((0, 0), []).append(shift["accuracy"])
+        for (dy, dx), accuracy in zip(shift["moves"], shift["accuracy_by_move"], strict=True):
+            found.setdefault((dx, dy), []).append(accuracy)
+    in_order = sorted(found, key=lambda place: (place[1], place[0]))
+    return {place: sum(found[place]) / len(found[place]) for place in in_order}
+
+
+def _squares(places: Mapping[tuple[int, int], float], low: float, high: float) -> list[Square]:
+    colors = sample_colorscale(MAP_SCALE, [(value - low) / (high - low or 1.0) for value in places.values()])
+    return [Square(dx, dy, value, color) for ((dx, dy), value), color in zip(places.items(), colors, strict=True)]
 
 
 def _shown(summary: Json, key: str) -> tuple[float, float | None]:

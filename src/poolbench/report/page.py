@@ -7,13 +7,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from poolbench.report import figures
+from poolbench.report import figures, shifts
 from poolbench.report.answer import answer, finding, listing
 from poolbench.report.records import METRICS, Result, metric
 from poolbench.report.summary import ACCURACY, CONSISTENCY, Json, group, short_names
 from poolbench.report.tables import rank_range
 
-COST = tuple(each for each in METRICS if each.key.startswith("cost."))
+COST, SHIFT = (tuple(each for each in METRICS if each.key.startswith(section)) for section in ("cost.", "shift."))
 
 
 def render(summary: Json, results: Sequence[Result]) -> str:
@@ -38,8 +38,16 @@ def render(summary: Json, results: Sequence[Result]) -> str:
         ranked=[metric(ACCURACY), metric(CONSISTENCY)],
         maps=_maps(by_cell),
         protocols=_protocols(results),
+        measured=shifts.protocols(by_cell),
+        robustness=shifts.robustness(by_cell),
+        swaps=shifts.swaps(by_cell),
+        flips=shifts.flips(by_cell),
+        picture_margin=shifts.picture_margin(by_cell) if results else 0.0,
+        examples=_examples(by_cell, colors),
+        layers=_layers(by_cell, names, colors),
         curves=_curves(by_cell, colors),
         cost=COST,
+        shift_metrics=SHIFT,
         environment=_flat(summary["environment"]),
         seeds=sorted({len(cell["seeds"]) for cell in summary["cells"].values()}),
         runs=len(results),
@@ -53,6 +61,15 @@ class Tradeoff:
 
     setting: str
     cells: Sequence[str]
+    figure: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture, what it shows, and the probability of that along the diagonal."""
+
+    picture: str
+    label: str
     figure: Mapping[str, Any]
 
 
@@ -92,6 +109,34 @@ def _scales(summary: Json, study: Json) -> dict[str, Scale]:
         if ends:
             scales[key] = Scale(min(ends), max(ends))
     return scales
+
+
+def _by_setting(by_cell: Mapping[str, Sequence[Result]]) -> dict[str, dict[str, Sequence[Result]]]:
+    """The cells of each setting, which saw the same pictures and have the same layers."""
+    settings: dict[str, dict[str, Sequence[Result]]] = {}
+    for cell, runs in by_cell.items():
+        settings.setdefault(_setting(runs[0].labels), {})[cell] = runs
+    return settings
+
+
+def _examples(by_cell: Mapping[str, Sequence[Result]], colors: Mapping[str, str]) -> list[Example]:
+    """The first test pictures of each setting, under every cell of it."""
+    examples = []
+    for alike in _by_setting(by_cell).values():
+        metrics = next(iter(alike.values()))[0].metrics
+        for place, label in enumerate(metrics["shift"]["diagonal"]["labels"]):
+            figure = figures.diagonal(alike, place, colors).to_plotly_json()
+            examples.append(Example(metrics["pictures"][str(place)], metrics["data"]["classes"][label], figure))
+    return examples
+
+
+def _layers(
+    by_cell: Mapping[str, Sequence[Result]], names: Mapping[str, str], colors: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        setting: figures.layers(alike, names, colors).to_plotly_json()
+        for setting, alike in _by_setting(by_cell).items()
+    }
 
 
 def _maps(by_cell: Mapping[str, Sequence[Result]]) -> Json | None:

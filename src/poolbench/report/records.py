@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from poolbench.evaluation import SCHEMA
 from poolbench.naming import unknown
 from poolbench.studies import Claim
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,10 @@ METRICS = (
     _share("shift.consistency_correct", "consistency where correct"),
     _share("shift.mean_accuracy", "mean accuracy over shifts"),
     _share("shift.worst_accuracy", "worst-shift accuracy"),
+    _share("shift.pairwise_agreement", "agreement of two shifts"),
     Metric("shift.logit_drift", "logit drift", digits=2, higher_is_better=False),
+    Metric("shift.largest_drift", "logit drift, worst shift", digits=2, higher_is_better=False),
+    _share("shift.probability_variation", "variation of the true class's probability", higher_is_better=False),
     Metric("cost.parameters", "parameters", digits=0, higher_is_better=False),
     Metric("cost.multiply_adds", "multiply-adds", "M", 1e-6, 2, higher_is_better=False),
     Metric("cost.forward_ms", "forward", "ms", higher_is_better=False),

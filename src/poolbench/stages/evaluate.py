@@ -1,27 +1,33 @@
-"""Stage `evaluate`: what the trained runs of a cell do on test pictures, as they are and shifted.
+"""Stage `evaluate`: what the trained runs of a cell do on test pictures, as they are, moved and spoilt.
 
 python -m poolbench.stages.evaluate runs=multirun/2026-01-31_12-00-00/runs
 """
 
+import base64
+import io
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig
+from PIL import Image
+from torch import Tensor, nn
 
 from poolbench import data, models
-from poolbench.evaluation import circular, classification, cost
+from poolbench.data import Store
+from poolbench.evaluation import SCHEMA, classification, cost, equivariance, robustness, shift
 from poolbench.files import write_json
-from poolbench.report.records import SCHEMA
+from poolbench.parallel import side_by_side
 from poolbench.runs import Run, precision
 from poolbench.stages.cli import run
 
-BATCH = 1000
+BATCH = 250
 COST_IMAGES = 256
 LABELS = ("model", "data", "pool", "head", "budget")
 
@@ -31,7 +37,7 @@ def evaluate(config: DictConfig) -> None:
     folder = Path(config.runs)
     cells = [folder / config.cell] if config.cell else sorted(each for each in folder.iterdir() if each.is_dir())
     for cell in cells:
-        evaluate_cell(cell, seeds(cell, config.seeds), config.shift)
+        evaluate_cell(cell, seeds(cell, config.seeds), config)
 
 
 def seeds(cell: Path, count: int | None) -> list[int]:
@@ -50,19 +56,22 @@ def destination(cell: Path) -> Path:
     return cell.parent.parent / "evaluation" / cell.name
 
 
-def evaluate_cell(cell: Path, chosen: Sequence[int], shift: Mapping[str, int]) -> None:
+def evaluate_cell(cell: Path, chosen: Sequence[int], config: Mapping[str, Any]) -> None:
     """Write evaluation/<cell>/seed-<n>.json for each run, and evaluation/<cell>.json, their means, which DVC shows."""
-    figures = {seed: evaluate_run(Run(cell / f"seed-{seed}"), shift) for seed in chosen}
+    trained = [Run(cell / f"seed-{seed}") for seed in chosen]
+    measured = side_by_side(partial(evaluate_run, config=config), trained)
+    spent = side_by_side(cost_run, trained, at_once=1)  # beside another run, a time would say nothing
+    figures = [each | {"cost": cost} for each, cost in zip(measured, spent, strict=True)]
     folder = destination(cell)
     folder.mkdir(parents=True, exist_ok=True)
-    for seed, each in figures.items():
+    for seed, each in zip(chosen, figures, strict=True):
         write_json(folder / f"seed-{seed}.json", each)
-    means = summary(list(figures.values()))
+    means = summary(figures)
     write_json(folder.with_name(f"{cell.name}.json"), means)
     print(f"{cell.name}: " + ", ".join(f"{key} {value:.4g}" for key, value in means.items()))
 
 
-def summary(figures: list[dict[str, Any]]) -> dict[str, float]:
+def summary(figures: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The columns of `dvc metrics show`: means over the seeds."""
     columns = {
         "accuracy": ("test", "top1"),
@@ -74,40 +83,85 @@ def summary(figures: list[dict[str, Any]]) -> dict[str, float]:
     return {name: round(mean, 5) for name, mean in means.items()} | {"seeds": len(figures)}
 
 
-def evaluate_run(trained: Run, shift: Mapping[str, int]) -> dict[str, Any]:
-    """Every figure of one run, from its folder and the data set's store alone."""
-    started = time.perf_counter()
+def _ready(trained: Run) -> tuple[Store, torch.device, nn.Module, torch.autocast]:
+    """A run's data and its network on the device at hand, with the arithmetic that it trained in."""
     store = data.prepare(trained.config["data"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = trained.model(store).to(device)
+    return store, device, trained.model(store).to(device), precision(trained.environment["precision"], device.type)
+
+
+def cost_run(trained: Run) -> dict[str, Any]:
+    """What the network of one run costs."""
+    store, device, model, arithmetic = _ready(trained)
+    with arithmetic:
+        return asdict(cost(model, models.slots(model), store.test.images[:COST_IMAGES].to(device)))
+
+
+def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every figure of one run but its cost, from its folder and its data; `config` as in conf/evaluate.yaml."""
+    started = time.perf_counter()
+    store, device, model, arithmetic = _ready(trained)
     images, labels = store.test.images.to(device), store.test.labels.to(device)
-    count = min(shift["images"], len(labels))
-    with precision(trained.environment["precision"], device.type):
-        with torch.inference_mode():
-            logits = torch.cat([model(batch).float() for batch in images.split(BATCH)])
-        shifted = circular(model, images[:count], labels[:count], shift["range"], BATCH)
-        spent = cost(model, models.slots(model), images[:COST_IMAGES])
+    with arithmetic, torch.inference_mode():
+        logits = torch.cat([model(batch).float() for batch in images.split(BATCH)])
+    wanted = config["shift"]
+    if wanted["protocols"][:1] not in (["circular"], ["crop"]):
+        raise ValueError(
+            "shift.protocols must begin with circular or crop, which the report ranks and maps, "
+            f"got {list(wanted['protocols'])}"
+        )
+    some, truth = images[: wanted["images"]], labels[: wanted["images"]]
+    moving = {
+        "radius": wanted["range"],
+        "fill": 255 * torch.tensor(store.mean),
+        "batch_size": BATCH,
+        "autocast": arithmetic,
+        "periodic": wanted["periodic"],
+    }
+    shifts = shift(model, some, truth, wanted["protocols"], **moving)
+    first = next(iter(shifts))
+    swapped = {
+        name: shift(trained.swapped(store, name).to(device), some, truth, [first], **moving)[first]
+        for name in config["swaps"]
+        if name != trained.config["pool"]["name"]
+    }
+    layers = dict(model.get_submodule("network").named_children())
+    steps = [(step, step) for step in range(1, wanted["range"] + 1)]
+    with arithmetic:
+        spoilt = robustness(model, images[: config["robustness"]], labels[: config["robustness"]], BATCH)
+    shown = {*range(len(shifts[first].diagonal.labels)), *(flip.image for flip in shifts[first].flips)}
     return {
         "schema": SCHEMA,
         "cell": trained.config["cell"],
         "seed": trained.config["seed"],
         "labels": {label: trained.config[label]["name"] for label in LABELS},
         "command": trained.environment["command"],
-        "data": trained.environment["data"],
+        "data": {**trained.environment["data"], "classes": store.classes},
         "test": {
             "images": len(labels),
             "loss": F.cross_entropy(logits, labels).item(),
             **classification(logits, labels),
         },
         "validation": trained.metrics["validation"],
-        "shift": asdict(shifted),
-        "cost": asdict(spent),
+        "shift": asdict(shifts.pop(first)),
+        "shifts": {name: asdict(each) for name, each in shifts.items()},
+        "swaps": {name: asdict(each) for name, each in swapped.items()},
+        "layers": equivariance(model, layers, images[: config["layers"]], steps, BATCH),
+        "robustness": {"images": config["robustness"], "accuracy": spoilt},
+        "pictures": {index: _data_uri(store.test.images[index]) for index in sorted(shown)},
         "duration": {
             "train_s": trained.environment["seconds"],
             "evaluate_s": round(time.perf_counter() - started, 3),
         },
         "history": trained.history,
     }
+
+
+def _data_uri(image: Tensor) -> str:
+    """A stored picture (C, H, W) as a PNG that an HTML page can hold."""
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def build(config: DictConfig) -> None:
             for name, study in asked.items()
         ]
         commands = ["make repro", "make test"]
-    results = [result for cell, ran in cells.items() for result in _results(cell, ran, config.shift)]
+    results = [result for cell, ran in cells.items() for result in _results(cell, ran, config)]
     used = {result.metrics["data"]["name"]: result.metrics["data"]["checksum"] for result in results}
     where = report.Provenance(
         environment=provenance.environment() | {"data": used},
@@ -55,11 +55,11 @@ def build(config: DictConfig) -> None:
     print(into / "index.html")
 
 
-def _results(cell: Path, chosen: Sequence[int], shift: DictConfig) -> list[report.Result]:
+def _results(cell: Path, chosen: Sequence[int], config: DictConfig) -> list[report.Result]:
     """The evaluated runs of a cell; one that was not evaluated is evaluated now."""
     files = [destination(cell) / f"seed-{seed}.json" for seed in chosen]
     if not all(file.exists() for file in files):
-        evaluate_cell(cell, list(chosen), shift)
+        evaluate_cell(cell, list(chosen), config)
     figures = [json.loads(file.read_text()) for file in files]
     return [report.Result(cell.name, each["seed"], each["labels"], each) for each in figures]
 

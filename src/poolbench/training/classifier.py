@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from poolbench.data import Store, validation_split
 from poolbench.data.feed import Feed
 from poolbench.data.store import Split
-from poolbench.evaluation.classification import metrics
+from poolbench.training.metrics import metrics
 
 VALIDATION_SEED = 0
 """The held-out pictures are the same for every run, so that runs can be compared on them."""
@@ -28,7 +28,9 @@ class Diverged(ValueError):
 class Data(pl.LightningDataModule):
     """Training and validation pictures of a store, as tensors on the device that trains."""
 
-    def __init__(self, store: Store, images: int | None, batch_size: int, validation: float, seed: int) -> None:
+    def __init__(
+        self, store: Store, images: int | None, batch_size: int, validation: float, seed: int, shift: int = 0
+    ) -> None:
         super().__init__()
         chosen, held = validation_split(len(store.train), validation, VALIDATION_SEED)
         if images is not None and images > len(chosen):
@@ -44,7 +46,7 @@ class Data(pl.LightningDataModule):
             "train": Split(store.train.images[chosen], store.train.labels[chosen]),
             "validation": Split(store.train.images[held], store.train.labels[held]),
         }
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.shift = batch_size, seed, shift
 
     def setup(self, stage: str) -> None:
         assert self.trainer is not None
@@ -56,7 +58,8 @@ class Data(pl.LightningDataModule):
     def train_dataloader(self) -> Feed:
         assert self.trainer is not None
         order = epoch_seed(self.seed, self.trainer.current_epoch)
-        return Feed(self.splits["train"], self.batch_size, order, self.trainer.global_rank, self.trainer.world_size)
+        ranks = (self.trainer.global_rank, self.trainer.world_size)
+        return Feed(self.splits["train"], self.batch_size, order, *ranks, self.shift)
 
     def val_dataloader(self) -> Feed:
         assert self.trainer is not None
