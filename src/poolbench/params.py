@@ -32,6 +32,8 @@ class Params:
     seeds: int = MISSING
     data: list[str] = MISSING
     cells: dict[str, Cell] = MISSING
+    shares: dict[str, list[str]] = field(default_factory=dict)
+    """In studies/params.yaml, by study: the evaluations of cells in params.yaml that it takes too."""
 
     @property
     def studies(self) -> list[str]:
@@ -52,8 +54,6 @@ def read(file: Path) -> Params:
     if not params.cells:
         raise ValueError(f"{file}: cells is empty: name at least one")
     for name, cell in params.cells.items():
-        if cell.data not in params.data:
-            raise ValueError(f"{file}: cell {name}: {unknown('data set', cell.data, params.data)} (listed under data)")
         for each in cell.studies:
             if each not in studies.names():
                 raise ValueError(f"{file}: cell {name}: {unknown('study', each, studies.names())}, or write conf/study")

@@ -33,11 +33,12 @@ LABELS = ("model", "data", "pool", "head", "budget")
 
 
 def evaluate(config: DictConfig) -> None:
-    """Evaluate the runs of one cell, or of every cell in a folder of runs, into the folder `evaluation` beside it."""
+    """Evaluate the runs of one cell, or of every cell in a folder of runs."""
     folder = Path(config.runs)
+    into = Path(config.into) if config.into else folder.parent / "evaluation"
     cells = [folder / config.cell] if config.cell else sorted(each for each in folder.iterdir() if each.is_dir())
     for cell in cells:
-        evaluate_cell(cell, seeds(cell, config.seeds), config)
+        evaluate_cell(cell, seeds(cell, config.seeds), config, into / cell.name)
 
 
 def seeds(cell: Path, count: int | None) -> list[int]:
@@ -51,18 +52,12 @@ def seeds(cell: Path, count: int | None) -> list[int]:
     return found
 
 
-def destination(cell: Path) -> Path:
-    """Where the evaluation of a cell's runs lies: evaluation/<cell>, beside the folder of runs."""
-    return cell.parent.parent / "evaluation" / cell.name
-
-
-def evaluate_cell(cell: Path, chosen: Sequence[int], config: Mapping[str, Any]) -> None:
-    """Write evaluation/<cell>/seed-<n>.json for each run, and evaluation/<cell>.json, their means, which DVC shows."""
+def evaluate_cell(cell: Path, chosen: Sequence[int], config: Mapping[str, Any], folder: Path) -> None:
+    """Write <folder>/seed-<n>.json for each run, and <folder>.json, their means, which DVC shows."""
     trained = [Run(cell / f"seed-{seed}") for seed in chosen]
     measured = side_by_side(partial(evaluate_run, config=config), trained)
     spent = side_by_side(cost_run, trained, at_once=1)  # beside another run, a time would say nothing
     figures = [each | {"cost": cost} for each, cost in zip(measured, spent, strict=True)]
-    folder = destination(cell)
     folder.mkdir(parents=True, exist_ok=True)
     for seed, each in zip(chosen, figures, strict=True):
         write_json(folder / f"seed-{seed}.json", each)

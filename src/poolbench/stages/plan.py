@@ -15,8 +15,6 @@ from poolbench.params import read
 from poolbench.stages.cli import run
 from poolbench.stages.train import sources
 
-FOLDER = Path("plan")
-
 
 def plan(config: DictConfig) -> None:
     """Write plan/<cell>.json for every cell. Raises ValueError that names the cell at fault, before writing any."""
@@ -29,13 +27,14 @@ def plan(config: DictConfig) -> None:
         except Exception as error:
             error.add_note(f"cell {cell}")
             raise
-    aside = FOLDER.with_suffix(".partial")
+    folder = Path(config.into)
+    aside = folder.with_suffix(".partial")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    aside.mkdir(parents=True)
     for cell, content in plans.items():
         write_json(aside / f"{cell}.json", content)
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    aside.rename(FOLDER)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
     print(f"{len(plans)} cells, {params.seeds} seeds each, budget {params.budget}")
 
 

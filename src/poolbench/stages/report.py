@@ -1,11 +1,13 @@
 """Stage `report`: evaluated runs to a page that answers the studies' questions.
 
 python -m poolbench.stages.report
+python -m poolbench.stages.report study=lp
 python -m poolbench.stages.report runs=multirun/2026-01-31_12-00-00/runs
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -13,39 +15,37 @@ from rich.console import Console
 
 from poolbench import provenance, report, studies
 from poolbench.files import write_json, write_rows, write_text
+from poolbench.naming import unknown
 from poolbench.params import read
 from poolbench.stages.cli import run
-from poolbench.stages.evaluate import destination, evaluate_cell, seeds
+from poolbench.stages.evaluate import evaluate_cell, seeds
+
+STUDIES = Path("studies")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a report is about: evaluated cells with their seeds, the studies, where it goes, what repeats it."""
+
+    evaluations: Mapping[Path, Sequence[int]]
+    studies: Sequence[report.Study]
+    into: Path
+    commands: Sequence[str]
 
 
 def build(config: DictConfig) -> None:
-    """Write the report on the cells of params.yaml, or on all in a folder of runs, beside that folder."""
-    if config.runs:
-        folder = Path(config.runs)
-        cells = {each: seeds(each, None) for each in sorted(folder.iterdir()) if each.is_dir()}
-        names = [cell.name for cell in cells]
-        chosen = [report.Study(folder.parent.name, "Which of these runs does best?", "cell", names)]
-        commands = [f"python -m poolbench.stages.report runs={folder}"]
-    else:
-        folder = Path("runs")
-        params = read(Path(config.params))
-        cells = {folder / name: list(range(params.seeds)) for name in params.cells}
-        asked = {name: studies.study(name) for name in params.studies}
-        chosen = [
-            report.Study(name, study.question, study.factor, params.members(name), study.claims)
-            for name, study in asked.items()
-        ]
-        commands = ["make repro", "make test"]
-    results = [result for cell, ran in cells.items() for result in _results(cell, ran, config)]
+    """Write the report on the cells of params.yaml, on one further study, or on all in a folder of runs beside it."""
+    selection = _sweep(config) if config.runs else _study(config.study) if config.study else _pipeline()
+    results = [result for cell, ran in selection.evaluations.items() for result in _results(cell, ran)]
     used = {result.metrics["data"]["name"]: result.metrics["data"]["checksum"] for result in results}
     where = report.Provenance(
         environment=provenance.environment() | {"data": used},
-        commands=commands,
+        commands=selection.commands,
         repeat={result.cell: result.metrics["command"] for result in reversed(results)},
     )
-    summary = report.summarise(results, chosen, where)
-    into = folder.parent / "report"
-    into.mkdir(exist_ok=True)
+    summary = report.summarise(results, selection.studies, where)
+    into = selection.into
+    into.mkdir(parents=True, exist_ok=True)
     write_text(into / "index.html", report.render(summary, results))
     write_json(into / "metrics.json", summary)
     write_text(into / "table.md", report.markdown_table(summary))
@@ -55,12 +55,56 @@ def build(config: DictConfig) -> None:
     print(into / "index.html")
 
 
-def _results(cell: Path, chosen: Sequence[int], config: DictConfig) -> list[report.Result]:
-    """The evaluated runs of a cell; one that was not evaluated is evaluated now."""
-    files = [destination(cell) / f"seed-{seed}.json" for seed in chosen]
-    if not all(file.exists() for file in files):
-        evaluate_cell(cell, list(chosen), config)
-    figures = [json.loads(file.read_text()) for file in files]
+def _pipeline() -> Selection:
+    """The cells of params.yaml, in the studies that they belong to."""
+    params = read(Path("params.yaml"))
+    return Selection(
+        {Path("evaluation", cell): range(params.seeds) for cell in params.cells},
+        [_asked(name, params.members(name)) for name in params.studies],
+        Path("report"),
+        ["make repro", "make test"],
+    )
+
+
+def _study(name: str) -> Selection:
+    """One study of studies/params.yaml: its own cells, and those of params.yaml that it shares."""
+    params = read(STUDIES / "params.yaml")
+    if name not in params.studies:
+        raise unknown("study", name, params.studies)
+    own = STUDIES / "evaluation" / name
+    shared = [Path(folder) for folder in params.shares.get(name, []) if Path(folder) != own]
+    cells = [*dict.fromkeys(shared), *(own / cell for cell in params.members(name))]
+    return Selection(
+        dict.fromkeys(cells, range(params.seeds)),
+        [_asked(name, [cell.name for cell in cells])],
+        STUDIES / "report" / name,
+        [f"make study-{name}"],
+    )
+
+
+def _sweep(config: DictConfig) -> Selection:
+    """Every cell in a folder of runs; those that were not evaluated are evaluated now."""
+    folder = Path(config.runs)
+    cells = {each: seeds(each, None) for each in sorted(folder.iterdir()) if each.is_dir()}
+    evaluations = {folder.parent / "evaluation" / cell.name: ran for cell, ran in cells.items()}
+    for (cell, ran), evaluation in zip(cells.items(), evaluations, strict=True):
+        if not all((evaluation / f"seed-{seed}.json").exists() for seed in ran):
+            evaluate_cell(cell, ran, config, evaluation)
+    study = report.Study(
+        folder.parent.name, "Which of these runs does best?", "cell", [cell.name for cell in evaluations]
+    )
+    return Selection(
+        evaluations, [study], folder.parent / "report", [f"python -m poolbench.stages.report runs={folder}"]
+    )
+
+
+def _asked(name: str, cells: Sequence[str]) -> report.Study:
+    asked = studies.study(name)
+    return report.Study(name, asked.question, asked.factor, cells, asked.claims)
+
+
+def _results(cell: Path, ran: Sequence[int]) -> list[report.Result]:
+    figures = [json.loads((cell / f"seed-{seed}.json").read_text()) for seed in ran]
     return [report.Result(cell.name, each["seed"], each["labels"], each) for each in figures]
 
 
