@@ -1,67 +1,36 @@
 """The small convolutional network that the default study trains."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from poolbench.models.registry import MakeOperator, register
+from poolbench import pooling
+from poolbench.models.registry import register
 
 
 @register("cnn")
 class Cnn(nn.Sequential):
-    """Stages of convolution, batch norm and ReLU, a pool slot after each; a head slot; a linear classifier.
+    """Stages of convolution, batch norm and ReLU, max pooling after each; the mean of the map; a linear classifier.
 
     Pictures (N, C, H, W) to logits (N, classes). The slots are called `pool1`, `pool2`, ... and `head`.
 
-    >>> from functools import partial
-    >>> from poolbench import pooling
-    >>> network = Cnn(partial(pooling.create, "max"), partial(pooling.create, "gap"), (1, 28, 28), 10)
+    >>> network = Cnn((1, 28, 28), 10)
     >>> network(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
     """
 
-    def __init__(
-        self,
-        pool: MakeOperator,
-        head: MakeOperator,
-        shape: tuple[int, int, int],
-        classes: int,
-        widths: Sequence[int] = (16, 32, 64),
-    ) -> None:
-        super().__init__()
-        self.slots: dict[str, nn.Module] = {}
+    def __init__(self, shape: tuple[int, int, int], classes: int, widths: Sequence[int] = (16, 32, 64)) -> None:
         if not widths or min(widths) < 1:
             raise ValueError(f"model.widths must be one positive number a stage, got {list(widths)}")
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
         channels, *_ = shape
-        picture = torch.zeros(1, *shape)
         for number, width in enumerate(widths, start=1):
-            stage = nn.Sequential(
+            layers[f"stage{number}"] = nn.Sequential(
                 nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
             )
-            self.add_module(f"stage{number}", stage)
-            picture = picture.new_zeros(1, width, *picture.shape[2:])
-            picture = self._fill(f"pool{number}", pool, picture)
+            layers[f"pool{number}"] = pooling.create("max", width)
             channels = width
-        features = self._fill("head", head, picture)
-        self.classifier = nn.Linear(features.shape[1], classes)
-
-    def _fill(self, slot: str, make: MakeOperator, picture: Tensor) -> Tensor:
-        """Put an operator into a slot; what it makes of `picture` says what the next layer receives."""
-        operator = make(channels=picture.shape[1])
-        self.add_module(slot, operator)
-        self.slots[slot] = operator
-        try:
-            with torch.no_grad():
-                made = operator.eval()(picture)
-        except (ValueError, RuntimeError) as error:
-            size = " x ".join(map(str, picture.shape[2:]))
-            raise ValueError(f"slot {slot} of the network, a map of {size} pixels: {error}") from error
-        finally:
-            operator.train()
-        if not isinstance(made, Tensor):
-            raise ValueError(
-                f"slot {slot} of the network takes one map on and gets a {type(made).__name__}: "
-                "leave return_indices out"
-            )
-        return made
+        layers["head"] = pooling.create("gap", channels)
+        layers["classifier"] = nn.Linear(channels, classes)
+        super().__init__(layers)

@@ -86,7 +86,8 @@ def evaluate_run(trained: Run, shift: Mapping[str, int]) -> dict[str, Any]:
         with torch.inference_mode():
             logits = torch.cat([model(batch).float() for batch in images.split(BATCH)])
         shifted = circular(model, images[:count], labels[:count], shift["range"], BATCH)
-        spent = cost(model, models.slots(model), images[:COST_IMAGES])
+        operators = {slot.name: slot.layer for slot in models.slots(model, images[:1]) if slot.layer is not None}
+        spent = cost(model, operators, images[:COST_IMAGES])
     return {
         "schema": SCHEMA,
         "cell": trained.config["cell"],
