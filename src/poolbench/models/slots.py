@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from poolbench import pooling
-from poolbench.models.placed import Follower, Placed
+from poolbench.models.placed import Follower, Placed, Pooled
 from poolbench.pooling.window import Window
 
 PICTURE = (1, 3, 224, 224)
@@ -79,6 +80,18 @@ class Call:
         return list(tensors((self.arguments, dict(self.options))))
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every layer is in the mode that it was in."""
+    training = {layer: layer.training for layer in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for layer, mode in training.items():
+            layer.training = mode
+
+
 class Watch(TorchFunctionMode):
     """Every call in one forward of a model, in the order in which they ended."""
 
@@ -93,21 +106,18 @@ class Watch(TorchFunctionMode):
 
     def run(self, example: Tensor) -> Any:
         """The model's output. Raises ValueError that names the layer in which the forward failed."""
-        training = {layer: layer.training for layer in self.model.modules()}
         hooks = []
         for path, layer in self.model.named_modules():
             hooks.append(layer.register_forward_pre_hook(partial(self._enter, path), with_kwargs=True))
             hooks.append(layer.register_forward_hook(self._leave, with_kwargs=True))
         try:
-            with torch.no_grad(), self:
-                return self.model.eval()(example)
+            with torch.no_grad(), evaluating(self.model), self:
+                return self.model(example)
         except Exception as error:
             raise ValueError(f"{self._where()}: {_line(error)}") from error
         finally:
             for hook in hooks:
                 hook.remove()
-            for layer, mode in training.items():
-                layer.training = mode
 
     def _where(self) -> str:
         maps = (
@@ -279,7 +289,7 @@ def _layer_kind(call: Call) -> str:
         return "average" if isinstance(layer, nn.AdaptiveAvgPool2d) else "max"
     if type(layer).__name__ in MERGING:
         return "merging"
-    if isinstance(layer, nn.Conv2d):
+    if isinstance(layer, nn.Conv2d) and not isinstance(layer, Pooled):
         return "strided" if max(layer.stride) > 1 else "convolution"
     plain = layer is not None and not [*layer.children(), *layer.parameters()]
     if plain and call.inputs and isinstance(output, Tensor) and _reduces(call.inputs[0], output):
@@ -293,12 +303,12 @@ def _positions(x: Tensor, channels: int) -> int:
 
 def _reduces(x: Tensor, y: Tensor) -> bool:
     """Whether a map (N, C, H, W) or (N, H, W, C) of more than one position, or tokens, became a vector."""
-    if x.ndim == 4 and x.shape[0] == y.shape[0]:
+    if x.ndim == 4 and y.ndim in (2, 4) and x.shape[0] == y.shape[0]:
         if y.ndim == 4:
             flat = y.shape[2:] == (1, 1) and x.shape[2:] != (1, 1) and x.shape[1] <= y.shape[1]
             last = y.shape[1:3] == (1, 1) and x.shape[1:3] != (1, 1) and x.shape[3] == y.shape[3]
             return flat or last
-        return y.ndim == 2 and x.shape[2:] != (1, 1) and (x.shape[1:3] != (1, 1) or y.shape[1] != x.shape[3])
+        return x.shape[2:] != (1, 1) and (x.shape[1:3] != (1, 1) or y.shape[1] != x.shape[3])
     return x.ndim == 3 and y.ndim == 2 and tuple(y.shape) == (x.shape[0], x.shape[2]) and x.shape[1] > 1
 
 

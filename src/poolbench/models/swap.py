@@ -4,7 +4,7 @@ import inspect
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from poolbench.models.slots import (
     Call,
     Slot,
     Watch,
+    evaluating,
     found,
     function_key,
     picture,
@@ -126,15 +127,16 @@ def _nothing(spec: pooling.Spec, every: Sequence[Slot], where: Sequence[str]) ->
 def _place(watch: Watch, slot: Slot, spec: pooling.Spec, given: Mapping[str, Any]) -> Edit:
     """An operator for a slot of maps, with what fits it to the layers around it."""
     assert slot.window is not None
-    axes = "NHWC" if slot.kind == "merging" else "NCHW"
-    x, y = torch.zeros(slot.before), torch.zeros(slot.after)
+    halved = [-(-size // 2) for size in slot.before]
+    axes = "NHWC" if slot.kind == "merging" and list(slot.after[1:3]) == halved[1:3] else "NCHW"
+    x, y = torch.zeros(slot.before, device="cpu"), torch.zeros(slot.after, device="cpu")
     if isinstance(slot.call.layer, nn.Conv2d):
-        x = torch.zeros(_dense(watch, slot))
+        x = torch.zeros(_dense(watch, slot), device="cpu")
     if axes == "NHWC":
         x, y = x.permute(0, 3, 1, 2), y.permute(0, 3, 1, 2)
     options, projection = _options(slot, spec, given, y), None
     if x.shape[1] != y.shape[1] and "out_channels" not in spec.options:
-        projection = nn.Conv2d(x.shape[1], y.shape[1], 1, bias=False)
+        projection = nn.Conv2d(x.shape[1], y.shape[1], 1, bias=False, device="cpu")
     operator = _named(slot, lambda: spec.build(x.shape[1], **options))
     for fitted in (False, True):
         placed = Placed(operator, slot.kind, "local", slot.window, axes, False, fitted, projection)
@@ -144,7 +146,7 @@ def _place(watch: Watch, slot: Slot, spec: pooling.Spec, given: Mapping[str, Any
     else:
         if not set(SIZES) & set(given):
             raise ValueError(
-                f"slot {slot.name}, a map of {_pixels(x.shape)}: {spec.name} gives {made} and the next layer expects "
+                f"slot {slot.name}, {_input_of(slot)}: {spec.name} gives {made} and the next layer expects "
                 f"{slot.after[1:]}: leave the slot out by `where`"
             )
         placed.fitted = False
@@ -179,16 +181,17 @@ def _options(slot: Slot, spec: pooling.Spec, given: Mapping[str, Any], y: Tensor
 
 
 def _dense(watch: Watch, slot: Slot) -> tuple[int, ...]:
-    """Give a strided convolution the stride 1; the shape of the map that it makes then."""
+    """The shape of the map that a strided convolution makes at stride 1."""
     layer = slot.call.layer
     assert isinstance(layer, nn.Conv2d)
     if not watch.once(layer):
         raise ValueError(
             f"slot {slot.name}: the convolution is called {watch.times[id(layer)]} times: leave it out by `where`"
         )
-    layer.stride = (1, 1)
+    dense = copy(layer)
+    dense.stride = (1, 1)
     with torch.no_grad():
-        return tuple(layer(slot.call.inputs[0]).shape)
+        return tuple(dense(slot.call.inputs[0]).shape)
 
 
 def _place_head(slot: Slot, spec: pooling.Spec, given: Mapping[str, Any]) -> Edit:
@@ -203,30 +206,28 @@ def _place_head(slot: Slot, spec: pooling.Spec, given: Mapping[str, Any]) -> Edi
     channels = x[1] if axes == "NCHW" else x[-1]
     operator = _named(slot, lambda: spec.build(channels, **given))
     placed = Placed(operator, slot.kind, slot.takes, axes=axes, keeps=len(y) == 4)
-    return Edit(slot, placed, _try(slot, placed, torch.zeros(x)))
+    return Edit(slot, placed, _try(slot, placed, torch.zeros(x, device="cpu")))
 
 
 def _named(slot: Slot, build: Callable[[], T]) -> T:
     """What `build` gives; a ValueError names the slot."""
     try:
-        return build()
+        with torch.device("cpu"):  # a model on the meta device holds no numbers to try an operator with
+            return build()
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"slot {slot.name}, {_pixels(slot.before)}: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"slot {slot.name}, {_input_of(slot)}: {str(error).splitlines()[0]}") from error
 
 
-def _pixels(shape: Sequence[int]) -> str:
-    if len(shape) == 4:
-        return f"a map of {shape[2]} x {shape[3]} pixels and {shape[1]} channels"
-    return f"{shape[1]} tokens"
+def _input_of(slot: Slot) -> str:
+    if len(slot.before) == 4:
+        return f"a map of {slot.before[2]} x {slot.before[3]} pixels"
+    return f"{slot.before[1]} tokens"
 
 
 def _try(slot: Slot, placed: Placed, x: Tensor) -> tuple[int, ...]:
     """The shape of what an operator makes of the slot's input, batch left out."""
-    training = {layer: layer.training for layer in placed.modules()}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        made = _named(slot, lambda: placed.eval()(x.cpu()))
-    for layer, mode in training.items():
-        layer.training = mode
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(placed):
+        made = _named(slot, lambda: placed(x))
     if not isinstance(made, Tensor):
         raise ValueError(
             f"slot {slot.name} takes one map on and gets a {type(made).__name__}: leave return_indices out"
@@ -281,25 +282,41 @@ def _widen(model: nn.Module, watch: Watch, edit: Edit, spec: pooling.Spec, widen
 
 def _apply(model: nn.Module, watch: Watch, edits: Sequence[Edit]) -> nn.Module:
     """Change the layers that can be changed alone, then the forwards of those that call functions or share layers."""
+    alone: list[tuple[str, Edit]] = []
     traced: dict[str, list[tuple[Call, Edit]]] = defaultdict(list)
     for edit in edits:
         call = edit.slot.call
-        edit.placed.to(device=call.inputs[0].device, dtype=call.inputs[0].dtype)
         if edit.after:
             call = _end(watch, call)
             caller = watch.caller(call)
             if call.layer is None and caller is not None and caller.key and caller.output is call.output:
                 call = caller
-        if not watch.once(call.layer):
+        if watch.once(call.layer):
+            alone.append((call.key, edit))
+        else:
             _once(watch, call, edit.slot)
             traced[call.owner].append((call, edit))
-        elif edit.after:
-            append(model.get_submodule(call.key), edit.placed)
+    plans = {owner: _plan(model, watch, owner, traced[owner]) for owner in traced}
+    for edit in edits:
+        layer = edit.slot.call.layer
+        if isinstance(layer, nn.Conv2d):
+            layer.stride = (1, 1)
+        _move(edit.placed, edit.slot.call.inputs[0])
+    for path, edit in alone:
+        if edit.after:
+            append(model.get_submodule(path), edit.placed)
         else:
-            _put(model, call.key, edit.placed)
-    for owner in sorted(traced, key=lambda path: -path.count(".") - bool(path)):
-        model = _rewrite(model, owner, traced[owner])
+            _put(model, path, edit.placed)
+    for owner in sorted(plans, key=lambda path: -path.count(".") - bool(path)):  # the innermost first
+        model = _rewrite(model, owner, *plans[owner])
     return model
+
+
+def _move(placed: Placed, like: Tensor) -> None:
+    """Bring an operator to a tensor's device and format."""
+    own = [*placed.parameters(), *placed.buffers()]
+    if any(each.device != like.device or each.dtype != like.dtype for each in own):
+        placed.to(device=like.device, dtype=like.dtype)
 
 
 def _once(watch: Watch, call: Call, slot: Slot) -> None:
@@ -347,26 +364,57 @@ class Shallow(fx.Tracer):
         return True
 
 
-def _rewrite(model: nn.Module, path: str, edits: Sequence[tuple[Call, Edit]]) -> nn.Module:
-    """Change the forward of the layer at `path`, which is traced for it."""
-    owner = model.get_submodule(path)
+class Seen(fx.Interpreter):
+    """Runs a graph, and remembers the shapes of what its nodes give."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.shapes: dict[fx.Node, torch.Size] = {}
+
+    def run_node(self, node: fx.Node) -> Any:
+        value = super().run_node(node)
+        if isinstance(value, Tensor):
+            self.shapes[node] = value.shape
+        return value
+
+    def pools(self, node: fx.Node) -> bool:
+        """Whether a tensor goes in and one comes out: an element of a shape or of a tuple is not what is looked for."""
+        return node in self.shapes and any(given in self.shapes for given in node.all_input_nodes)
+
+
+def _plan(
+    model: nn.Module, watch: Watch, path: str, edits: Sequence[tuple[Call, Edit]]
+) -> tuple[fx.Graph, list[tuple[fx.Node, Edit]]]:
+    """The traced forward of the layer at `path`, and the nodes in it that were watched as these calls."""
+    owner, caller = model.get_submodule(path), watch.caller(edits[0][0])
+    assert caller is not None
     names = ", ".join(edit.slot.name for _, edit in edits)
     what = f"slot {names}: the forward of {path or 'the model'} ({type(owner).__name__})"
     graph = _trace(owner, what)
+    seen = Seen(fx.GraphModule(owner, graph))
+    with torch.no_grad(), evaluating(owner):
+        seen.run(*caller.arguments, *caller.options.values())
     chosen = []
     for call, edit in edits:
-        nodes = [node for node in graph.nodes if _key(node, path) == call.key]
-        if len(nodes) <= call.place:
+        nodes = [node for node in graph.nodes if _key(node, path) == call.key and seen.pools(node)]
+        if len(nodes) <= call.place or seen.shapes[nodes[call.place]] != call.output.shape:
             raise ValueError(f"{what} takes another way when it is traced: leave the slot out by `where`")
         chosen.append((nodes[call.place], edit))
+    return graph, chosen
+
+
+def _rewrite(model: nn.Module, path: str, graph: fx.Graph, chosen: Sequence[tuple[fx.Node, Edit]]) -> nn.Module:
+    """Change the forward of the layer at `path` to a graph with operators at these nodes."""
+    owner = model.get_submodule(path)
     for number, (node, edit) in enumerate(chosen):
         name = f"pool{number}"
         while hasattr(owner, name):
             name += "_"
         owner.add_module(name, edit.placed)
         with graph.inserting_after(node):
-            new = graph.call_module(name, (node if edit.after else _input(node),))
-        node.replace_all_uses_with(new, delete_user_cb=lambda user, new=new: user is not new)
+            new = graph.create_node("call_module", name, (node if edit.after else _input(node),))
+        for user in [user for user in node.users if user is not new]:
+            user.replace_input_with(node, new)
         if not edit.after:
             graph.erase_node(node)
     rewritten = fx.GraphModule(owner, graph)
