@@ -67,7 +67,7 @@ def equal(one, other):
 
 
 def test_a_run_folder_is_whole_and_explains_itself(trained):
-    run = trained()
+    run = trained("pool=max")
     assert sorted(file.name for file in run.folder.iterdir()) == sorted(runs.FILES)
     assert [row["epoch"] for row in run.history] == [1, 2]
     assert run.history[-1]["validation_top1"] == pytest.approx(run.metrics["validation"]["top1"])
@@ -81,6 +81,15 @@ def test_it_learns(trained):
     history = trained("budget.epochs=6", "budget.batch_size=32").history
     assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
     assert history[-1]["validation_top1"] > 2 / 6
+
+
+def test_the_head_decays_by_a_weight_decay_of_its_own(trained):
+    plain, same = trained(folder="a"), trained("optimizer.head_weight_decay=5e-4", folder="b")
+    assert equal(weights(plain), weights(same))
+    strong = weights(trained("optimizer.head_weight_decay=5", folder="c"))
+    assert strong["network.classifier.weight"].norm() < 0.5 * weights(plain)["network.classifier.weight"].norm()
+    body = "network.stage1.0.weight"
+    assert strong[body].norm() > 0.8 * weights(plain)[body].norm()
 
 
 @pytest.mark.parametrize("pool", ["max", "stochastic"])

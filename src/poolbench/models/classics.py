@@ -10,17 +10,13 @@ from itertools import pairwise
 
 from torch import nn
 
-from poolbench import pooling
 from poolbench.models.layers import HeConv2d, convolution, width
 from poolbench.models.registry import register
 from poolbench.naming import unknown
+from poolbench.pooling.fixed import Average, Max, OverlappingMax
+from poolbench.pooling.heads import Flatten, GlobalAverage, SpatialPyramid
 
 Shape = tuple[int, int, int]
-
-
-def overlapping(channels: int) -> nn.Module:
-    """Max pooling 3x3 at stride 2 without padding."""
-    return pooling.create("max", channels, kernel_size=3, stride=2)
 
 
 def classifier(features: nn.Module, shape: Shape, hidden: Sequence[int], classes: int) -> nn.Sequential:
@@ -47,11 +43,11 @@ def lenet5(shape: Shape, classes: int) -> nn.Module:
         OrderedDict(
             c1=nn.Conv2d(shape[0], 6, 5, padding=2),
             tanh1=nn.Tanh(),
-            pool1=pooling.create("average", 6),
+            pool1=Average(),
             c3=nn.Conv2d(6, 16, 5),
             tanh3=nn.Tanh(),
-            pool2=pooling.create("average", 16),
-            head=pooling.create("flatten", 16),
+            pool2=Average(),
+            head=Flatten(),
         )
     )
     layers = [nn.Linear(width(features, shape), 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, classes)]
@@ -64,14 +60,14 @@ def alexnet_mini(shape: Shape, classes: int) -> nn.Module:
     features = nn.Sequential(
         OrderedDict(
             conv1=convolution(shape[0], 16, 5),
-            pool1=overlapping(16),
+            pool1=Max(3, 2),
             conv2=convolution(16, 32, 5),
-            pool2=overlapping(32),
+            pool2=Max(3, 2),
             conv3=convolution(32, 48, 3),
             conv4=convolution(48, 32, 3),
             conv5=convolution(32, 32, 3),
-            pool5=overlapping(32),
-            head=pooling.create("flatten", 32),
+            pool5=Max(3, 2),
+            head=Flatten(),
         )
     )
     return classifier(features, shape, [128, 128], classes)
@@ -83,13 +79,13 @@ def sppnet_mini(shape: Shape, classes: int, levels: Sequence[int] = (3, 2, 1)) -
     features = nn.Sequential(
         OrderedDict(
             conv1=convolution(shape[0], 16, 5),
-            pool1=overlapping(16),
+            pool1=Max(3, 2),
             conv2=convolution(16, 32, 5),
-            pool2=overlapping(32),
+            pool2=Max(3, 2),
             conv3=convolution(32, 48, 3),
             conv4=convolution(48, 32, 3),
             conv5=convolution(32, 32, 3),
-            head=pooling.create("spp", 32, levels=tuple(levels)),
+            head=SpatialPyramid(tuple(levels)),
         )
     )
     return classifier(features, shape, [128, 128], classes)
@@ -107,9 +103,9 @@ def sppnet(shape: Shape, classes: int, levels: Sequence[int] = (6, 3, 2, 1)) -> 
             HeConv2d(incoming, outgoing, kernel, stride, kernel // 2 if stride == 1 else 1), nn.ReLU(inplace=True)
         )
         if stride > 1:
-            layers[f"pool{number}"] = pooling.create("overlapping_max", outgoing)
+            layers[f"pool{number}"] = OverlappingMax()
         incoming = outgoing
-    layers["head"] = pooling.create("spp", incoming, levels=tuple(levels))
+    layers["head"] = SpatialPyramid(tuple(levels))
     features = nn.Sequential(layers)
     return nn.Sequential(
         OrderedDict(
@@ -141,9 +137,9 @@ def vgg_mini(
     for number, (outgoing, depth) in enumerate(zip(widths, depths, strict=True), start=1):
         sizes = [incoming, *[outgoing] * depth]
         layers[f"block{number}"] = nn.Sequential(*[convolution(*pair, 3) for pair in pairwise(sizes)])
-        layers[f"pool{number}"] = pooling.create("max", outgoing)
+        layers[f"pool{number}"] = Max()
         incoming = outgoing
-    layers["head"] = pooling.create("flatten", incoming)
+    layers["head"] = Flatten()
     return classifier(nn.Sequential(layers), shape, [128], classes)
 
 
@@ -169,10 +165,9 @@ def _nin(shape: Shape, classes: int, widths: Sequence[Sequence[int]], published:
             incoming = outgoing
         layers[f"mlpconv{number}"] = nn.Sequential(*steps)
         if number < 3:
-            kind = "max" if number == 1 else "average"
-            layers[f"pool{number}"] = pooling.create(kind, incoming, kernel_size=3, stride=2, ceil_mode=True)
+            layers[f"pool{number}"] = (Max if number == 1 else Average)(3, 2, ceil_mode=True)
             layers[f"dropout{number}"] = nn.Dropout(0.5 if published else 0.0)
-    return nn.Sequential(layers | OrderedDict(head=pooling.create("gap", classes), classifier=nn.Identity()))
+    return nn.Sequential(layers | OrderedDict(head=GlobalAverage(), classifier=nn.Identity()))
 
 
 def _step(
@@ -224,13 +219,13 @@ def _all_cnn(shape: Shape, classes: int, variant: str, form: str, wide: int, pub
         if form in ("conv_pool", "all"):
             layers[f"extra{block}"] = _step(incoming, incoming, 3, published, 2 if form == "all" else 1)
         if form in ("base", "conv_pool"):
-            layers[f"pool{block}"] = pooling.create("max", incoming, kernel_size=3, stride=2, ceil_mode=True)
+            layers[f"pool{block}"] = Max(3, 2, ceil_mode=True)
         if published:
             layers[f"dropout{block}"] = nn.Dropout(0.5)
     layers["conv31"] = _step(incoming, incoming, 3, published, padding=0)
     layers["conv32"] = _step(incoming, incoming, 1, published)
     layers["conv33"] = _step(incoming, classes, 1, published)
-    return nn.Sequential(layers | OrderedDict(head=pooling.create("gap", classes), classifier=nn.Identity()))
+    return nn.Sequential(layers | OrderedDict(head=GlobalAverage(), classifier=nn.Identity()))
 
 
 @register("googlenet_mini")
@@ -241,12 +236,12 @@ def googlenet_mini(shape: Shape, classes: int) -> nn.Module:
     return nn.Sequential(
         OrderedDict(
             stem=convolution(shape[0], 16, 3),
-            pool1=pooling.create("max", 16, kernel_size=3, stride=2, ceil_mode=True),
+            pool1=Max(3, 2, ceil_mode=True),
             inception2=Inception(16, 8, 8, 16, 4, 8, 8),
-            pool2=pooling.create("max", 40, kernel_size=3, stride=2, ceil_mode=True),
+            pool2=Max(3, 2, ceil_mode=True),
             inception3=Inception(40, 16, 16, 32, 4, 8, 8),
             inception4=Inception(64, 24, 24, 48, 8, 12, 12),
-            head=pooling.create("gap", 96),
+            head=GlobalAverage(),
             classifier=nn.Linear(96, classes),
         )
     )

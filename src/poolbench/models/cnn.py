@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from poolbench import pooling
 from poolbench.models.registry import register
+from poolbench.pooling.fixed import Max
+from poolbench.pooling.heads import GlobalAverage
 
 
 @register("cnn")
@@ -29,8 +30,8 @@ class Cnn(nn.Sequential):
             layers[f"stage{number}"] = nn.Sequential(
                 nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
             )
-            layers[f"pool{number}"] = pooling.create("max", width)
+            layers[f"pool{number}"] = Max()
             channels = width
-        layers["head"] = pooling.create("gap", channels)
+        layers["head"] = GlobalAverage()
         layers["classifier"] = nn.Linear(channels, classes)
         super().__init__(layers)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from poolbench import pooling
 from poolbench.models.layers import convolution
 from poolbench.models.registry import register
+from poolbench.pooling.fixed import OverlappingMax
+from poolbench.pooling.heads import GlobalAverage
 
 Shape = tuple[int, int, int]
 
@@ -25,9 +26,7 @@ def resnet_mini(
     if not widths or min(widths) < 1:
         raise ValueError(f"model.widths must be one positive number a stage, got {list(widths)}")
     block = Bottleneck if bottleneck else BasicBlock
-    layers: OrderedDict[str, nn.Module] = OrderedDict(
-        stem=convolution(shape[0], widths[0], 3), pool1=pooling.create("overlapping_max", widths[0])
-    )
+    layers: OrderedDict[str, nn.Module] = OrderedDict(stem=convolution(shape[0], widths[0], 3), pool1=OverlappingMax())
     incoming = widths[0]
     for number, outgoing in enumerate(widths, start=1):
         stride = 1 if number == 1 else 2
@@ -36,7 +35,7 @@ def resnet_mini(
             shortcut = nn.Sequential(nn.Conv2d(incoming, outgoing, 1, stride, bias=False), nn.BatchNorm2d(outgoing))
         layers[f"layer{number}"] = block(incoming, outgoing // block.expansion, stride, shortcut)
         incoming = outgoing
-    layers["head"] = pooling.create("gap", incoming)
+    layers["head"] = GlobalAverage()
     layers["classifier"] = nn.Linear(incoming, classes)
     return nn.Sequential(layers)
 

@@ -166,7 +166,8 @@ def _options(slot: Slot, spec: pooling.Spec, given: Mapping[str, Any], y: Tensor
             )
         options["stride"] = step
         if known["stride"].default is None:
-            padding = "same" if window.padding is None else window.padding
+            rounds_up = window.ceil_mode and "ceil_mode" not in known
+            padding = "same" if window.padding is None or rounds_up else window.padding
             own = {
                 "kernel_size": window.kernel,
                 "padding": padding,
@@ -390,10 +391,12 @@ def _plan(
     assert caller is not None
     names = ", ".join(edit.slot.name for _, edit in edits)
     what = f"slot {names}: the forward of {path or 'the model'} ({type(owner).__name__})"
-    graph = _trace(owner, what)
+    given = inspect.signature(owner.forward).bind(*caller.arguments, **caller.options)
+    given.apply_defaults()
+    graph = _trace(owner, what, {key: value for key, value in given.arguments.items() if not list(tensors(value))})
     seen = Seen(fx.GraphModule(owner, graph))
     with torch.no_grad(), evaluating(owner):
-        seen.run(*caller.arguments, *caller.options.values())
+        seen.run(*given.arguments.values())
     chosen = []
     for call, edit in edits:
         nodes = [node for node in graph.nodes if _key(node, path) == call.key and seen.pools(node)]
@@ -428,13 +431,13 @@ def _rewrite(model: nn.Module, path: str, graph: fx.Graph, chosen: Sequence[tupl
     return model
 
 
-def _trace(owner: nn.Module, what: str) -> fx.Graph:
+def _trace(owner: nn.Module, what: str, constants: dict[str, Any]) -> fx.Graph:
     """The graph of one forward. Raises ValueError where there is none, or another in training."""
     training, graphs = owner.training, []
     try:
         for mode in (True, False):
             owner.training = mode
-            graphs.append(Shallow().trace(owner, _defaults(owner)))
+            graphs.append(Shallow().trace(owner, constants))
     except Exception as error:
         raise ValueError(
             f"{what} cannot be traced: {str(error).splitlines()[0]}; leave the slot out by `where`"
@@ -447,11 +450,6 @@ def _trace(owner: nn.Module, what: str) -> fx.Graph:
     if first != second:
         raise ValueError(f"{what} is another in training than in evaluation: leave the slot out by `where`")
     return graphs[0]
-
-
-def _defaults(owner: nn.Module) -> dict[str, Any]:
-    arguments = inspect.signature(owner.forward).parameters.values()
-    return {each.name: each.default for each in arguments if each.default is not inspect.Parameter.empty}
 
 
 def _key(node: fx.Node, path: str) -> str:

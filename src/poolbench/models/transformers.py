@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from poolbench import pooling
 from poolbench.models.layers import first_channels
 from poolbench.models.registry import register
+from poolbench.pooling.tokens import ClassToken
 
 Shape = tuple[int, int, int]
 
@@ -34,7 +34,7 @@ class Vit(nn.Module):
             num_heads=heads,
             dynamic_img_size=True,
         )
-        self.pool = pooling.create("cls", width)
+        self.pool = ClassToken()
         self.classifier = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
