@@ -165,7 +165,7 @@ def _options(slot: Slot, spec: pooling.Spec, given: Mapping[str, Any], y: Tensor
                 f"slot {slot.name}: its stride is {step}, and {spec.name} has {options['stride']}: leave stride out"
             )
         options["stride"] = step
-        if known["stride"].default is None:
+        if known["stride"].default is None and not {"kernel_size", "padding"} & given.keys():
             rounds_up = window.ceil_mode and "ceil_mode" not in known
             padding = "same" if window.padding is None or rounds_up else window.padding
             own = {
@@ -198,12 +198,9 @@ def _dense(watch: Watch, slot: Slot) -> tuple[int, ...]:
 def _place_head(slot: Slot, spec: pooling.Spec, given: Mapping[str, Any]) -> Edit:
     x, y = slot.before, slot.after
     axes = "NLC" if len(x) == 3 else "NCHW"
-    if (
-        len(x) == 4
-        and slot.kind not in ("flatten", "view", "reshape", "adaptive")
-        and y[1 if len(y) == 2 else -1] == x[3] != x[1]
-    ):
-        axes = "NHWC"
+    if slot.kind not in ("flatten", "view", "reshape", "adaptive") and len(x) == 4:
+        last = y[1:] == (x[3],) != (x[1],) or (len(y) == 4 and y[1:] == (1, 1, x[3]) != (x[1], 1, 1))
+        axes = "NHWC" if last else "NCHW"
     channels = x[1] if axes == "NCHW" else x[-1]
     operator = _named(slot, lambda: spec.build(channels, **given))
     placed = Placed(operator, slot.kind, slot.takes, axes=axes, keeps=len(y) == 4)
