@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from poolbench.models.layers import convolution
+from poolbench.models.layers import Depthwise, convolution
 from poolbench.models.registry import register
 from poolbench.pooling.fixed import OverlappingMax
 from poolbench.pooling.heads import GlobalAverage
@@ -90,4 +90,7 @@ def _mobile(shape: Shape, classes: int, blocks: Sequence[str], features: int, ac
         act_layer=get_act_layer(activation),
     )
     network.conv_stem.stride = (1, 1)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+            layer.__class__ = Depthwise
     return network

@@ -54,9 +54,15 @@ def vit_small(shape: Shape, classes: int, patch: int = 16) -> nn.Module:
 
 
 @register("vit_mini")
-def vit_mini(shape: Shape, classes: int, patch: int = 4, width: int = 64, depth: int = 3, heads: int = 4) -> nn.Module:
+def vit_mini(shape: Shape, classes: int, patch: int = 4, width: int = 48, depth: int = 3, heads: int = 3) -> nn.Module:
     """A ViT for pictures of 28 to 64 pixels."""
-    return Vit(shape, classes, patch, width, depth, heads)
+    from timm.layers import Attention
+
+    network = Vit(shape, classes, patch, width, depth, heads)
+    for layer in network.modules():
+        if isinstance(layer, Attention):
+            vars(layer)["fused_attn"] = False  # its backward on a CPU takes two thirds of a step for so few tokens
+    return network
 
 
 @register("swin_tiny")
