@@ -16,6 +16,7 @@ class Cnn(nn.Sequential):
 
     Pictures (N, C, H, W) to logits (N, classes). The slots are called `pool1`, `pool2`, ... and `head`.
 
+    >>> import torch
     >>> network = Cnn((1, 28, 28), 10)
     >>> network(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])

@@ -25,6 +25,8 @@ WINDOWS = {
 }
 """Functions that slide a window: the kind of their slot, and their arguments in order."""
 WINDOW_LAYERS = {nn.MaxPool2d: "max", nn.AvgPool2d: "average", nn.LPPool2d: "lp"}
+LOCAL = (*WINDOW_LAYERS.values(), "strided", "convolution", "merging")
+"""Kinds of layers that are no head, however small the map that they give."""
 ADAPTIVE_LAYERS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 ADAPTIVE = ("adaptive_avg_pool2d", "adaptive_max_pool2d")
 REDUCING = (*ADAPTIVE, "mean", "amax", "flatten", "view", "reshape", "getitem")
@@ -297,10 +299,6 @@ def _layer_kind(call: Call) -> str:
     return ""
 
 
-def _positions(x: Tensor, channels: int) -> int:
-    return x[0].numel() // channels if len(x) and channels else 0
-
-
 def _reduces(x: Tensor, y: Tensor) -> bool:
     """Whether a map (N, C, H, W) or (N, H, W, C) of more than one position, or tokens, became a vector."""
     if x.ndim == 4 and y.ndim in (2, 4) and x.shape[0] == y.shape[0]:
@@ -325,12 +323,10 @@ def _head(watch: Watch, call: Call) -> tuple[str, pooling.Kind] | None:
         return None
     if call.layer is not None:
         kind = _layer_kind(call)
-        return (
-            (kind, "global") if kind not in ("", *WINDOW_LAYERS.values(), "strided", "convolution", "merging") else None
-        )
-    if call.key not in REDUCING:
-        return None
-    return (call.key, "token" if call.key == "getitem" else "global")
+        return (kind, "global") if kind not in ("", *LOCAL) else None
+    if call.key in REDUCING:
+        return call.key, "token" if call.key == "getitem" else "global"
+    return None
 
 
 def _head_slot(watch: Watch, call: Call, kind: str, takes: pooling.Kind) -> Slot:
