@@ -13,11 +13,18 @@ def composed(*overrides):
 
 @pytest.mark.parametrize("group", ["pool", "head"])
 def test_every_operator_composes_with_its_options(group):
-    for name in pooling.names(config.GROUPS[group]):
+    for name in (name for kind in config.GROUPS[group] for name in pooling.names(kind)):
         chosen = composed(f"{group}={name}")[group]
         assert chosen.pop("name") == name
         assert chosen.keys() == pooling.spec(name).options.keys()
         pooling.create(name, 8, **chosen)
+
+
+@pytest.mark.parametrize("group", ["pool", "head"])
+def test_the_original_operators_are_a_choice_and_the_default(group):
+    assert composed()[group] == composed(f"{group}=original")[group] == {"name": "original"}
+    with pytest.raises(HydraException, match=f"Could not override '{group}.kernel_size'"):
+        composed(f"{group}.kernel_size=3")
 
 
 @pytest.mark.parametrize("budget", ["smoke", "small", "full"])
@@ -60,7 +67,7 @@ def test_a_class_of_your_own_by_its_path(tmp_path, monkeypatch):
 )
 def test_misspelt_keys_and_wrong_types_stop_at_composition(override, message):
     with pytest.raises(HydraException, match=message):
-        composed(override)
+        composed(*(["pool=max"] if override.startswith("pool.") else []), override)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +76,7 @@ def test_misspelt_keys_and_wrong_types_stop_at_composition(override, message):
         ("budget.epochs=0", "budget.epochs must be at least 1, got 0"),
         ("budget.images=-1", "budget.images must be at least 1, got -1"),
         ("optimizer.lr=0", "optimizer.lr must be above 0, got 0.0"),
+        ("optimizer.head_weight_decay=-1", "optimizer.head_weight_decay must be at least 0, got -1.0"),
         ("optimizer.momentum=1", "optimizer.momentum must be at least 0 and below 1, got 1.0"),
         ("seed=-1", "seed must be at least 0, got -1"),
         ("cell=a/b", "cell must be letters, digits and"),
@@ -83,7 +91,7 @@ def test_misspelt_keys_and_wrong_types_stop_at_composition(override, message):
 )
 def test_values_out_of_range_name_the_key(override, message):
     with pytest.raises(ValueError, match=message):
-        config.check(config.compose(["cell=test", override]))
+        config.check(config.compose(["cell=test", "pool=max", override]))
 
 
 def test_shipped_configs_are_commented_with_their_use():

@@ -19,7 +19,7 @@ from poolbench.files import CONF
 from poolbench.naming import unknown
 from poolbench.pooling.window import Padding, Size
 
-GROUPS: dict[str, pooling.Kind] = {"pool": "local", "head": "global"}
+GROUPS: dict[str, tuple[pooling.Kind, ...]] = {"pool": ("local",), "head": ("global", "token")}
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 LOGGERS = ("wandb", "csv")
 
@@ -41,17 +41,24 @@ class Budget:
 
 @dataclass
 class Optimizer:
-    """Stochastic gradient descent with Nesterov momentum; `warmup`: the share of all steps before `lr` is reached."""
+    """Stochastic gradient descent with Nesterov momentum.
+
+    `warmup`: the share of all steps before `lr` is reached. `head_weight_decay`: that of the head and of what follows
+    it, `weight_decay` where it is null.
+    """
 
     lr: float = MISSING
     momentum: float = MISSING
     weight_decay: float = MISSING
     label_smoothing: float = MISSING
     warmup: float = MISSING
+    head_weight_decay: float | None = MISSING
 
     def __post_init__(self) -> None:
         _demand("optimizer.lr", self.lr, self.lr > 0, "above 0")
-        _demand("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
+        for key in ("weight_decay", "head_weight_decay"):
+            value = getattr(self, key)
+            _demand(f"optimizer.{key}", value, value is None or value >= 0, "at least 0")
         for key in ("momentum", "label_smoothing", "warmup"):
             value = getattr(self, key)
             _demand(f"optimizer.{key}", value, 0 <= value < 1, "at least 0 and below 1")
@@ -123,10 +130,11 @@ def register(overrides: Iterable[str] = ()) -> None:
         options = {key: option.default for key, option in models.options(name).items()}
         types = {key: option.annotation for key, option in models.options(name).items()}
         store.store(group="model", name=name, node=_schema(name, types, options))
-    chosen = {group: list(pooling.names(kind)) for group, kind in GROUPS.items()}
+    chosen = {group: [name for kind in kinds for name in pooling.names(kind)] for group, kinds in GROUPS.items()}
     for group, values in re.findall(r"^(pool|head)=(.*)$", "\n".join(overrides), flags=re.MULTILINE):
         chosen[group] += [value for value in values.split(",") if "." in value]
     for group, names in chosen.items():
+        store.store(group=group, name=models.ORIGINAL, node=_schema(models.ORIGINAL, {}, {}))
         for name in names:
             options = pooling.spec(name).options
             types = {key: option.type for key, option in options.items()}
@@ -184,6 +192,8 @@ def check(config: DictConfig) -> dict[str, Any]:
     settings = {str(key): value for key, value in run.items()}
     data.configure(settings["data"])
     for slot in GROUPS:
+        if settings[slot]["name"] == models.ORIGINAL:
+            continue
         try:
             pooling.create(**settings[slot], channels=8)
         except ValueError as error:

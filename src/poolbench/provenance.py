@@ -15,7 +15,17 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "dvc", "wandb", "safetensors")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "dvc",
+    "wandb",
+    "safetensors",
+)
 
 
 def digest(*things: Any) -> str:

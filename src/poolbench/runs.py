@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from poolbench import models
+from poolbench import models, pooling
 from poolbench.data import Store
 from poolbench.files import write_json
 
@@ -75,22 +75,14 @@ class Run:
     def swapped(self, store: Store, pool: str) -> nn.Module:
         """The trained classifier with another operator in its pool slots, and no further training.
 
-        Raises ValueError for an operator with weights of its own, or one that makes maps of another size for a head
-        that has learned theirs.
+        Raises ValueError for an operator with weights of its own, or one that does not fit the network.
         """
-        donor = self.model(store)
-        model = models.build(self.config["model"], {"name": pool}, self.config["head"], store.info)
-        slots = [f"network.{slot}." for slot in models.slots(model) if slot != "head"]
-        kept = {key: value for key, value in donor.state_dict().items() if not key.startswith(tuple(slots))}
-        wanted = model.state_dict()
-        if own := [key for key in wanted if key not in kept]:
-            raise ValueError(
-                f"swaps: {pool} has weights of its own ({own[0]}), which nothing has trained: leave it out"
-            )
-        if other := [key for key, value in kept.items() if value.shape != wanted[key].shape]:
-            raise ValueError(f"swaps: {pool} makes maps of another size than {other[0]} was trained for: leave it out")
-        model.load_state_dict(kept)
-        return model.eval()
+        if pooling.spec(pool).parameters(channels=8):
+            raise ValueError(f"swaps: {pool} has weights of its own, which nothing has trained: leave it out")
+        try:
+            return models.swap(self.model(store), pool, example=store.test.images[:1])
+        except ValueError as error:
+            raise ValueError(f"swaps: {error}") from error
 
 
 def finished(folder: Path, fingerprint: str) -> bool:

@@ -1,6 +1,8 @@
+import pytest
 import torch
 from torch import nn
 
+from poolbench import models
 from poolbench.evaluation import cost
 
 
@@ -15,3 +17,24 @@ def test_counts_of_a_network_that_can_be_counted_by_hand():
     assert found.bytes_saved == kept
     assert 0 < found.forward_ms < found.step_ms
     assert 0 < found.pool_step_ms < found.step_ms
+
+
+@pytest.mark.parametrize(
+    ("name", "pool", "slots"),
+    [
+        ("lenet5", "original", 3),
+        ("resnet_mini", "original", 6),
+        ("resnet_mini", "lps", 4),  # two shortcuts follow the choice of their branch
+        ("mobilenet_v2_mini", "blur", 4),
+        ("densenet_mini", "max", 4),
+        ("vit_mini", "original", 1),
+        ("swin_mini", "patch_merging_v2", 2),
+    ],
+)
+def test_costs_of_networks(name, pool, slots):
+    network, images = models.create(name, (1, 28, 28), 10, pool=pool), torch.rand(4, 1, 28, 28)
+    operators = {slot.name: slot.layer for slot in models.slots(network, images[:1]) if slot.layer is not None}
+    found = cost(network, operators, images)
+    assert len(operators) == slots
+    assert found.multiply_adds > 400_000
+    assert found.pool_step_ms > 0

@@ -1,7 +1,6 @@
 """Every figure against its definition, one picture and one move at a time."""
 
 from dataclasses import asdict
-from functools import partial
 from itertools import combinations, product
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from poolbench import models, pooling
+from poolbench import models
 from poolbench.evaluation import PROTOCOLS, period, protocol, shift
 
 IMAGES = torch.randint(0, 256, (11, 1, 10, 14), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -27,9 +26,8 @@ def network(pool="max", head="gap", size=32, padding_mode="circular", **options)
     """An untrained small network whose answers differ from picture to picture."""
     torch.manual_seed(0)
     model = models.create(
-        "cnn", partial(pooling.create, pool, **options), partial(pooling.create, head), (1, size, size), 5,
-        widths=(4, 6, 8), padding_mode=padding_mode,
-    )  # fmt: skip
+        "cnn", (1, size, size), 5, {"name": pool, **options}, head, widths=(4, 6, 8), padding_mode=padding_mode
+    )
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.bias)

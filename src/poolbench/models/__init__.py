@@ -1,7 +1,30 @@
-"""Networks with slots that any operator fits."""
+"""Networks by name, the slots of any model, and `swap`, which puts an operator into them."""
 
-from poolbench.models import cnn
-from poolbench.models.classifier import Normalise, build, initialise, slots
-from poolbench.models.registry import create, names, network, options, register
+from poolbench.models import classics, cnn, compact, published, transformers
+from poolbench.models.classifier import Normalise, build, initialise
+from poolbench.models.placed import Placed
+from poolbench.models.registry import ORIGINAL, create, names, network, options, register
+from poolbench.models.slots import Slot, head, slots
+from poolbench.models.swap import swap
 
-__all__ = ["Normalise", "build", "cnn", "create", "initialise", "names", "network", "options", "register", "slots"]
+__all__ = [
+    "ORIGINAL",
+    "Normalise",
+    "Placed",
+    "Slot",
+    "build",
+    "classics",
+    "cnn",
+    "compact",
+    "create",
+    "head",
+    "initialise",
+    "names",
+    "network",
+    "options",
+    "published",
+    "register",
+    "slots",
+    "swap",
+    "transformers",
+]

@@ -3,13 +3,12 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from poolbench import pooling
+from poolbench.models.placed import Placed
 from poolbench.models.registry import create
 
 
@@ -38,40 +37,27 @@ def build(
 
     `model`, `pool` and `head` hold a `name` and options. Stored pictures go in, logits (N, classes) come out.
     """
-    network = create(
-        **model,
-        pool=_operator("pool", pool, "local"),
-        head=_operator("head", head, "global"),
-        shape=(info["channels"], info["height"], info["width"]),
-        classes=len(info["classes"]),
-    )
+    shape = (info["channels"], info["height"], info["width"])
+    network = create(**model, pool=pool, head=head, shape=shape, classes=len(info["classes"]))
     parts = OrderedDict(normalise=Normalise(info["mean"], info["std"]), network=network)
     return nn.Sequential(parts).to(memory_format=torch.channels_last)
 
 
-def slots(model: nn.Module) -> dict[str, nn.Module]:
-    """The operator in each slot of a classifier, by the slot's name."""
-    return vars(model.get_submodule("network"))["slots"]
-
-
-def _operator(slot: str, chosen: Mapping[str, Any], kind: pooling.Kind) -> partial[nn.Module]:
-    name = chosen["name"]
-    if pooling.spec(name).kind != kind and "." not in name:
-        raise ValueError(
-            f"{slot}={name}: a {slot} slot takes a {kind} operator and this one is {pooling.spec(name).kind}; "
-            f"choose from {', '.join(pooling.names(kind))}"
-        )
-    return partial(pooling.create, **chosen)
-
-
 def initialise(model: nn.Module, seed: int) -> None:
-    """Draw the weights of every layer outside the slots anew, from `seed` and the layer's name alone.
+    """Draw the weights outside the operators put into slots anew, from `seed` and their layer's name alone.
 
     So networks that differ in one operator start from the same weights everywhere else, and their runs are paired.
+    What no layer draws by itself (a class token, positions) is normal with deviation 0.02, unless it starts constant.
     """
-    placed = {layer for operator in slots(model).values() for layer in operator.modules()}
+    placed = {layer for slot in model.modules() if isinstance(slot, Placed) for layer in slot.modules()}
     for name, layer in model.named_modules():
-        if hasattr(layer, "reset_parameters") and layer not in placed:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8]) >> 1)
+        if layer in placed:
+            continue
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8]) >> 1)
+            if hasattr(layer, "reset_parameters"):
                 layer.reset_parameters()
+            else:
+                for _, parameter in sorted(layer.named_parameters(recurse=False)):
+                    if parameter.numel() > 1 and (parameter != parameter.flatten()[0]).any():
+                        parameter.normal_(std=0.02)

@@ -1,32 +1,32 @@
-"""Networks by name. A network takes its operators as arguments, so that any stands in any slot."""
+"""Networks by name. A network is written with its original operators; `swap` puts others into its slots."""
 
 import inspect
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
+from poolbench.models.swap import Chosen, swap
 from poolbench.naming import unknown
 
+ORIGINAL = "original"
+"""What a configuration says for the operators that a network was published with."""
 
-class MakeOperator(Protocol):
-    """Builds the operator of one slot, given how many channels reach it."""
+Network = Callable[..., nn.Module]
+Registered = TypeVar("Registered", bound=Network)
 
-    def __call__(self, channels: int) -> nn.Module: ...
-
-
-Network = TypeVar("Network", bound=type[nn.Module])
-
-_networks: dict[str, type[nn.Module]] = {}
-_GIVEN = ("self", "pool", "head", "shape", "classes")
+_networks: dict[str, Network] = {}
+_GIVEN = ("self", "shape", "classes")
+WHERE = inspect.Parameter("where", inspect.Parameter.KEYWORD_ONLY, default=("*",), annotation=Sequence[str])
 
 
-def register(name: str) -> Callable[[Network], Network]:
-    """Class decorator that adds a network, whose arguments are `pool`, `head`, `shape`, `classes` and its options."""
+def register(name: str) -> Callable[[Registered], Registered]:
+    """Decorator that adds a class or function of `shape`, `classes` and its options, which makes a network."""
     if name in _networks:
         raise ValueError(f"network {name!r} is registered already, as {_networks[name].__qualname__}")
 
-    def add(network: Network) -> Network:
+    def add(network: Registered) -> Registered:
         _networks[name] = network
         return network
 
@@ -42,27 +42,44 @@ def names() -> list[str]:
     return list(_networks)
 
 
-def network(name: str) -> type[nn.Module]:
-    """The class of a network. Raises ValueError for an unknown name."""
+def network(name: str) -> Network:
+    """The class or function that makes a network. Raises ValueError for an unknown name."""
     if name not in _networks:
         raise unknown("model", name, _networks)
     return _networks[name]
 
 
 def options(name: str) -> dict[str, inspect.Parameter]:
-    """What can be set about a network besides its operators."""
-    arguments = inspect.signature(network(name).__init__).parameters
-    return {key: argument for key, argument in arguments.items() if key not in _GIVEN}
+    """What can be set about a network besides its operators; `where`: names or kinds of the slots that take `pool`."""
+    arguments = inspect.signature(network(name)).parameters
+    return {key: argument for key, argument in arguments.items() if key not in _GIVEN} | {"where": WHERE}
 
 
 def create(
-    name: str, pool: MakeOperator, head: MakeOperator, shape: tuple[int, int, int], classes: int, **chosen: Any
+    name: str,
+    shape: tuple[int, int, int],
+    classes: int,
+    pool: Chosen = ORIGINAL,
+    head: Chosen = ORIGINAL,
+    where: Sequence[str] = ("*",),
+    **chosen: Any,
 ) -> nn.Module:
-    """Build a network for pictures of `shape` (C, H, W), with `pool` in every downsampling slot and `head` in its last.
+    """Build a network for pictures of `shape` (C, H, W), with `pool` in its slots and `head` in its last.
 
-    Raises ValueError for an unknown name or option, and where an operator does not fit its slot.
+    "original" leaves the operators of the publication. Raises ValueError for an unknown name or option, and where an
+    operator does not fit its slot.
+
+    >>> create("vgg_mini", (3, 32, 32), 10, pool="blur", head="gem")(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
     """
     for key in chosen:
         if key not in options(name):
             raise unknown(f"option of model {name!r}", key, options(name))
-    return network(name)(pool=pool, head=head, shape=shape, classes=classes, **chosen)
+    built = network(name)(shape=shape, classes=classes, **chosen)
+    operators = {role: operator for role, operator in (("pool", pool), ("head", head)) if not _original(operator)}
+    example = torch.zeros(1, *shape, device=next(built.parameters()).device)
+    return swap(built, **operators, where=where, example=example, widen=True)
+
+
+def _original(chosen: Chosen) -> bool:
+    return (chosen["name"] if isinstance(chosen, Mapping) else chosen) == ORIGINAL

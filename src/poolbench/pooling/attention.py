@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from poolbench.naming import unknown
 from poolbench.pooling.fixed import exchanges
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Local, Padding, Size, layout, wide
+from poolbench.pooling.window import Local, Padding, Size, full_precision, layout, wide
 
 BOUND = 12.0
 """Largest logit of local importance pooling, as in the paper: one position outweighs another e^12 times at most."""
@@ -70,7 +70,7 @@ class LIP(Local):
     def _logits(self, x: Tensor) -> Tensor:
         """The importance of each position, from 0 to `BOUND`."""
         weight, scale, shift = (each.to(x.dtype) for each in (self.weight, self.scale, self.shift))
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             raw = F.conv2d(x, weight, padding=1)
             return BOUND * (F.layer_norm(raw, raw.shape[2:]) * scale + shift).sigmoid()
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from poolbench.naming import unknown
 from poolbench.pooling.fixed import Average, Max
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Local, Padding, Size, layout, pair, wide
+from poolbench.pooling.window import Local, Padding, Size, full_precision, layout, pair, wide
 
 ZHANG = Paper("Zhang", 2019, "Making convolutional networks shift-invariant again", "https://arxiv.org/abs/1904.11486")
 BORDERS = {"reflect": "reflect", "replicate": "replicate", "circular": "circular", "zero": "constant"}
@@ -74,7 +74,7 @@ class LowPass(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         size, channels = len(self.taps), x.shape[1]
         # Depthwise convolution in bfloat16 is ten times slower than in float32 on a CPU.
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             padded = self._pad(wide(x), (size - 1) // 2, size // 2)
             weight = torch.outer(self.taps, self.taps).to(padded.dtype).expand(channels, 1, size, size)
             return F.conv2d(padded, weight, stride=self.stride, groups=channels).to(x.dtype, memory_format=layout(x))

@@ -7,7 +7,7 @@ from poolbench.pooling.adaptive import AdaptiveAverage
 from poolbench.pooling.fixed import Max
 from poolbench.pooling.heads import GlobalAverage
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import layout, wide
+from poolbench.pooling.window import full_precision, layout, wide
 
 
 def convolution(
@@ -86,7 +86,7 @@ def corners(cells: int, length: int, like: Tensor) -> Tensor:
 
 def upsample(x: Tensor, height: int, width: int) -> Tensor:
     """Bilinear, corners aligned: (N, C, h, w) to (N, C, height, width); deterministic, unlike torch's on a GPU."""
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x):
         grid = wide(x)
         rows, columns = corners(x.shape[2], height, grid), corners(x.shape[3], width, grid)
         return (rows @ grid @ columns.T).to(x.dtype)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from poolbench.naming import unknown
 from poolbench.pooling.blurred import LowPass, surround
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Size, layout, pair, wide
+from poolbench.pooling.window import Size, full_precision, layout, pair, wide
 
 ROOT = sqrt(3)
 WAVELETS = {
@@ -93,7 +93,7 @@ class Spectral(nn.Module):
         return f"stride={self.stride}"
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             high = wide(x)
             rows, columns = (
                 crop(size, (size - 1) // stride + 1).to(high)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from poolbench.naming import unknown
 from poolbench.pooling.adaptive import HE, AdaptiveAverage, AdaptiveMax
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import wide
+from poolbench.pooling.window import full_precision, wide
 
 NIN = Paper("Lin, Chen, Yan", 2014, "Network in network", "https://arxiv.org/abs/1312.4400")
 OQUAB = Paper(
@@ -410,7 +410,7 @@ class SimPool(Attention):
         self.key = nn.Linear(channels, channels, bias=False)
 
     def attend(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(sequence.device.type, enabled=False):
+        with full_precision(sequence):
             x, norm, channels = wide(sequence), self.norm, sequence.shape[2]
             normed = F.layer_norm(x, (channels,), wide(norm.weight), wide(norm.bias), norm.eps)
             # There is one query, so W_k goes to its side: one product for a picture, not one for each position.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from poolbench.naming import unknown
 from poolbench.pooling.fixed import Average, maximum
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Local, Padding, Size, Window, layout, wide
+from poolbench.pooling.window import Local, Padding, Size, Window, full_precision, layout, wide
 
 LEE = Paper(
     "Lee, Gallagher, Tu",
@@ -29,7 +29,7 @@ def blend(share: float | Tensor, one: Tensor, other: Tensor, x: Tensor) -> Tenso
 def responses(x: Tensor, filters: Tensor, window: Window) -> tuple[Tensor, ...]:
     """Σ_k v_k x_k of each window for each filter v: (N, C, H, W) and (M, 1 or C, k, k) to M times (N, C, H', W')."""
     number, channels = len(filters), x.shape[1]
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x):
         padded = window.pad(wide(x), 0)
         weight = filters.to(padded.dtype).expand(-1, channels, -1, -1).transpose(0, 1).reshape(-1, 1, *window.kernel)
         maps = F.conv2d(padded, weight, stride=window.stride, groups=channels)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from poolbench.pooling.blurred import LowPass, binomial
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Local, Size, layout, pair, wide
+from poolbench.pooling.window import Local, Size, full_precision, layout, pair, wide
 
 
 class Polyphase(Local):
@@ -156,6 +156,6 @@ class LPS(Polyphase):
 
     def _score(self, x: Tensor) -> Tensor:
         """(M, C, h, w) to (M,), in float32 at least, so that rounding seldom decides."""
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             hidden = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="circular"), self.first.to(x.dtype)).relu()
             return F.conv2d(F.pad(hidden, (1, 1, 1, 1), mode="circular"), self.second.to(x.dtype)).mean((1, 2, 3))

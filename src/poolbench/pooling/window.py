@@ -1,6 +1,7 @@
 """Sliding windows: which positions of a map each output sees, without copying them k² times."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
@@ -22,6 +23,11 @@ def layout(x: Tensor) -> torch.memory_format:
 def wide(x: Tensor) -> Tensor:
     """`x` in the precision in which sums, powers and exponentials are computed: float32 at least."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """Autocast switched off on the device of `x`; the meta device, which computes nothing, has none."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def pair(size: Size, name: str) -> tuple[int, int]:

@@ -88,8 +88,10 @@ def _ready(trained: Run) -> tuple[Store, torch.device, nn.Module, torch.autocast
 def cost_run(trained: Run) -> dict[str, Any]:
     """What the network of one run costs."""
     store, device, model, arithmetic = _ready(trained)
+    images = store.test.images[:COST_IMAGES].to(device)
+    operators = {slot.name: slot.layer for slot in models.slots(model, images[:1]) if slot.layer is not None}
     with arithmetic:
-        return asdict(cost(model, models.slots(model), store.test.images[:COST_IMAGES].to(device)))
+        return asdict(cost(model, operators, images))
 
 
 def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def fingerprint(settings: Mapping[str, Any], store: Store) -> str:
 
 def sources(settings: Mapping[str, Any]) -> str:
     """A hash of the code that a run of these settings executes."""
-    operators = [pooling.spec(settings[slot]["name"]).operator for slot in ("pool", "head")]
+    names = [settings[slot]["name"] for slot in ("pool", "head") if settings[slot]["name"] != models.ORIGINAL]
+    operators = [pooling.spec(name).operator for name in names]
     return provenance.digest(fit, models.network(settings["model"]["name"]), *operators)
 
 
@@ -67,7 +68,8 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
     pl.seed_everything(seed, verbose=False)
     network = models.build(settings["model"], settings["pool"], settings["head"], store.info)
     models.initialise(network, seed)
-    module = Classifier(network, len(store.classes), settings["optimizer"], seed)
+    head = models.head(network, store.train.images[:1])
+    module = Classifier(network, head, len(store.classes), settings["optimizer"], seed)
     budget, reading = settings["budget"], settings["data"]
     pictures = Data(
         store, budget["images"], budget["batch_size"], reading["validation"], seed, reading["augment_shift"]

@@ -1,7 +1,7 @@
 """What Lightning trains: a classifier, its loss, its optimiser, and the data it sees."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -71,9 +71,12 @@ class Data(pl.LightningDataModule):
 class Classifier(pl.LightningModule):
     """Cross-entropy, SGD with Nesterov momentum, a one-cycle schedule; metrics once an epoch."""
 
-    def __init__(self, network: nn.Module, classes: int, optimizer: Mapping[str, Any], seed: int) -> None:
+    def __init__(
+        self, network: nn.Module, head: Sequence[nn.Module], classes: int, optimizer: Mapping[str, Any], seed: int
+    ) -> None:
         super().__init__()
         self.network, self.optimizer, self.seed = network, optimizer, seed
+        self.head = {parameter for layer in head for parameter in layer.parameters()}
         self.validation = metrics(classes)
         self.losses: list[Tensor] = []
         self.outputs: list[tuple[Tensor, Tensor]] = []
@@ -120,12 +123,14 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         chosen = self.optimizer
+        decay, own = chosen["weight_decay"], chosen["head_weight_decay"]
+        rest = [parameter for parameter in self.parameters() if own is None or parameter not in self.head]
+        groups = [{"params": rest, "weight_decay": decay}]
+        if own is not None:
+            head = [parameter for parameter in self.parameters() if parameter in self.head]
+            groups.append({"params": head, "weight_decay": own})
         optimizer = torch.optim.SGD(
-            self.parameters(),
-            lr=chosen["lr"],
-            momentum=chosen["momentum"],
-            weight_decay=chosen["weight_decay"],
-            nesterov=chosen["momentum"] > 0,
+            groups, lr=chosen["lr"], momentum=chosen["momentum"], nesterov=chosen["momentum"] > 0
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.learning_rate(step) / chosen["lr"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
