@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/src
 export WANDB_MODE ?= offline
 
-.PHONY: repro survey test lint constraints clean
+.PHONY: repro survey test sanitize lint constraints clean
 
 repro: $(BIN)/.installed
 	dvc repro
@@ -21,6 +21,11 @@ survey: $(BIN)/.installed
 test: $(BIN)/.installed-dev
 	python -m pytest -n auto
 
+# The kernels over 10,000 random windows an operator, with every access and every operation checked.
+sanitize: $(BIN)/.installed-dev
+	HYPOTHESIS_PROFILE=thorough POOLBENCH_SANITIZE=1 LD_PRELOAD=$$($${CXX:-g++} -print-file-name=libasan.so) \
+		ASAN_OPTIONS=detect_leaks=0 python -m pytest tests/pooling/native/test_agreement.py
+
 lint: $(BIN)/.installed-dev
 	ruff format --check
 	ruff check
@@ -31,6 +36,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 		{ echo "Poolbench needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --editable .
+	python -m poolbench.pooling.native
 	touch $@
 
 $(BIN)/.installed-dev: $(BIN)/.installed
