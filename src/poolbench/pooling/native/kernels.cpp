@@ -57,25 +57,27 @@ void share(const Maps& m, const Planes& planes, const Pixels& pixels) {
 
 template <class Op, class A, class Out>
 void forward(const Task& task, const void* x, void* y, u8* position) {
+    const Members<A> members(task);
     share<A>(task.maps,
         [&](i64 begin, i64 end) {
-            forward_planes<Op, A, Out>(task, (const Out*)x, (Out*)y, position, begin, end);
+            forward_planes<Op, A, Out>(task, members, (const Out*)x, (Out*)y, position, begin, end);
         },
         [&](i64 picture, i64 first, i64 channels) {
-            forward_pixels<Op, A, Out>(task, (const Out*)x, (Out*)y, position, picture, first, channels);
+            forward_pixels<Op, A, Out>(task, members, (const Out*)x, (Out*)y, position, picture, first, channels);
         });
 }
 
 template <class Op, bool Add, class A, class Out>
 void backward(const Task& task, const void* x, const void* g, const u8* position, void* to) {
+    const Members<A> members(task);
     share<A>(task.maps,
         [&](i64 begin, i64 end) {
             backward_planes<Op, Add, A, Out>(
-                task, (const Out*)x, (const Out*)g, position, (Out*)to, begin, end);
+                task, members, (const Out*)x, (const Out*)g, position, (Out*)to, begin, end);
         },
         [&](i64 picture, i64 first, i64 channels) {
             backward_pixels<Op, Add, A, Out>(
-                task, (const Out*)x, (const Out*)g, position, (Out*)to, picture, first, channels);
+                task, members, (const Out*)x, (const Out*)g, position, (Out*)to, picture, first, channels);
         });
 }
 

@@ -19,6 +19,7 @@ struct bf16 {
 
 #define INLINED __attribute__((always_inline))
 #define INLINE inline INLINED
+#define UNROLLED _Pragma("GCC unroll 16")
 
 template <class A> struct Lanes;
 

@@ -24,7 +24,7 @@ struct Max {
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>& position) {
         y = splat<A>(-INF);
         position = x.first();
-        for (int t = 0; t < x.count; t++) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
             auto wins = (v > y) | (v != v);
             y = wins ? v : y;
@@ -34,7 +34,7 @@ struct Max {
     }
     template <class A, class X, class Give>
     INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A> position, Give give) {
-        for (int t = 0; t < x.count; t++) give(t, position == x.place(t) ? g : Vec<A>{});
+        UNROLLED for (int t = 0; t < x.count; t++) give(t, position == x.place(t) ? g : Vec<A>{});
     }
 };
 
@@ -46,13 +46,13 @@ struct Average {
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A> members, Vec<A>, Vec<A>& y, Mask<A>&) {
         Vec<A> sum{};
-        for (int t = 0; t < x.count; t++) sum += x[t];
+        UNROLLED for (int t = 0; t < x.count; t++) sum += x[t];
         y = sum / members;
     }
     template <class A, class X, class Give>
     INLINE static void backward(const Options&, const X& x, Vec<A> members, Vec<A> g, Mask<A>, Give give) {
         g /= members;
-        for (int t = 0; t < x.count; t++) give(t, g);
+        UNROLLED for (int t = 0; t < x.count; t++) give(t, g);
     }
 };
 
@@ -81,7 +81,7 @@ struct Mixed {
     INLINE static void forward(const Options& o, const X& x, Vec<A> members, Vec<A>, Vec<A>& y, Mask<A>& position) {
         Vec<A> largest = splat<A>(-INF), sum{};
         position = x.first();
-        for (int t = 0; t < x.count; t++) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
             auto wins = ((v > largest) | (v != v)) & x.inside(t);
             largest = wins ? v : largest;
@@ -94,7 +94,7 @@ struct Mixed {
     template <class A, class X, class Give>
     INLINE static void backward(const Options& o, const X& x, Vec<A> members, Vec<A> g, Mask<A> position, Give give) {
         Vec<A> share = g * A(1 - o.number) / members, whole = g * A(o.number);
-        for (int t = 0; t < x.count; t++) give(t, share + (position == x.place(t) ? whole : Vec<A>{}));
+        UNROLLED for (int t = 0; t < x.count; t++) give(t, share + (position == x.place(t) ? whole : Vec<A>{}));
     }
 };
 
@@ -118,7 +118,7 @@ struct Lp {
         Vec<A> sum{};
         scale = splat<A>(1);
         if (p == 2) {
-            for (int t = 0; t < x.count; t++) sum += x[t] * x[t];
+            UNROLLED for (int t = 0; t < x.count; t++) sum += x[t] * x[t];
             const A low = std::numeric_limits<A>::min() * 0x1p40, high = std::numeric_limits<A>::max();
             if (!any((sum < low) | !(sum <= high))) {
                 mean = sum / members;
@@ -126,13 +126,13 @@ struct Lp {
             }
         }
         Vec<A> largest{};
-        for (int t = 0; t < x.count; t++) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = magnitude<A>(x[t]);
             largest = v > largest ? v : largest;
         }
         scale = (largest > 0) & (largest <= std::numeric_limits<A>::max()) ? largest : scale;
         sum = Vec<A>{};
-        for (int t = 0; t < x.count; t++) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = magnitude<A>(x[t]);
             sum += v != v ? v : largest > std::numeric_limits<A>::max() ? largest : power<A>(v / scale, p);
         }
@@ -155,11 +155,11 @@ struct Lp {
         g = empty ? Vec<A>{} : g / members;
         if (p == 2) {
             g /= root(mean) * scale;
-            for (int t = 0; t < x.count; t++) give(t, g * x[t]);
+            UNROLLED for (int t = 0; t < x.count; t++) give(t, g * x[t]);
             return;
         }
         g *= power<A>(mean, 1 / p - 1);
-        for (int t = 0; t < x.count; t++) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t], part = g * power<A>(magnitude<A>(v) / scale, p - 1);
             part = v == 0 ? Vec<A>{} : part;
             give(t, v < 0 ? -part : part);
@@ -180,11 +180,11 @@ struct Stochastic {
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A> chance, Vec<A>& y, Mask<A>& position) {
         Vec<A> total{}, passed{};
-        for (int t = 0; t < x.count; t++) total += positive<A>(x[t]) * A(SHARE);
+        UNROLLED for (int t = 0; t < x.count; t++) total += positive<A>(x[t]) * A(SHARE);
         Vec<A> threshold = chance * total;
         y = Vec<A>{};
         position = number<A>(NONE);
-        for (int t = 0; t < x.count; t++) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = positive<A>(x[t]);
             auto beyond = threshold >= passed;
             y = beyond ? v : y;
@@ -212,10 +212,10 @@ struct Expectation {
     }
     template <class A, class X> INLINE static void mean(const X& x, Vec<A>& total, Vec<A>& y) {
         total = Vec<A>{};
-        for (int t = 0; t < x.count; t++) total += positive<A>(x[t]) * A(SHARE);
+        UNROLLED for (int t = 0; t < x.count; t++) total += positive<A>(x[t]) * A(SHARE);
         total = total == 0 ? splat<A>(1) : total;
         y = Vec<A>{};
-        for (int t = 0; t < x.count; t++) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = positive<A>(x[t]);
             y += v * A(SHARE) / total * v;
         }
@@ -225,7 +225,7 @@ struct Expectation {
         Vec<A> total, y;
         mean<A>(x, total, y);
         g = g * A(SHARE) / total;
-        for (int t = 0; t < x.count; t++) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
             give(t, v < 0 ? Vec<A>{} : g * (v + v - y));
         }
@@ -246,14 +246,14 @@ struct SoftPool {
     INLINE static void mean(const X& x, Vec<A>& largest, Vec<A>& limit, Vec<A>& total, Vec<A>& y) {
         const A most = std::numeric_limits<A>::max();
         largest = splat<A>(-INF);
-        for (int t = 0; t < x.count; t++) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
             largest = (v > largest) | (v != v) ? v : largest;
         }
         limit = largest > most ? splat<A>(most) : largest;
         limit = limit < -most ? splat<A>(-most) : limit;
         total = y = Vec<A>{};
-        for (int t = 0; t < x.count; t++) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = below<A>(x[t], limit), weight = exponential(v);
             total += weight;
             y += weight * v;
@@ -273,7 +273,7 @@ struct SoftPool {
         mean<A>(x, largest, limit, total, y);
         g /= total;
         y -= 1;
-        for (int t = 0; t < x.count; t++) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = below<A>(x[t], limit);
             give(t, g * exponential(v) * (v - y));
         }

@@ -65,20 +65,34 @@ template <class A> INLINE Mask<A> steps() {
     return lane;
 }
 
-// One vector of windows, N positions each (0: as many as `taps` has).
+// The offsets of the positions, and their numbers: known where a window of N positions lies wholly in the map.
+template <int N> struct Offsets {
+    static constexpr int count = N;
+    i64 offset[N];
+    explicit Offsets(const Taps&, const i64* from) { std::copy(from, from + N, offset); }
+    INLINE int place(int t) const { return t; }
+};
+template <> struct Offsets<0> {
+    int count;
+    const i64* offset;
+    const u8* number;
+    Offsets(const Taps& taps, const i64* from) : count(taps.count), offset(from), number(taps.number) {}
+    INLINE int place(int t) const { return number[t]; }
+};
+
+// One vector of windows: `lanes` of them, or, where what is read goes on beyond them, Whole.
 template <class A, class In, int N, bool Whole> struct Windows {
-    static constexpr int known = N;
     const In* base;
-    const Taps& taps;
-    i64 n;  // how many of its lanes are windows
+    const Offsets<N>& taps;
+    i64 lanes;
     const Window* row;  // of NCHW with padding: to tell what lies inside
     i64 column, width;
-    const int count = N ? N : taps.count;
+    const int count = taps.count;
 
     INLINE Vec<A> operator[](int t) const {
-        return Whole ? load<A>(base + taps.offset[t]) : load<A>(base + taps.offset[t], n);
+        return Whole ? load<A>(base + taps.offset[t]) : load<A>(base + taps.offset[t], lanes);
     }
-    INLINE int place(int t) const { return taps.number[t]; }
+    INLINE int place(int t) const { return taps.place(t); }
     // The position of the maximum of a window that holds nothing above -inf: as torch, the first in the map.
     INLINE Mask<A> first() const { return number<A>(!row && count ? place(0) : NONE); }
     INLINE void settle(Mask<A>& position) const {
@@ -118,12 +132,13 @@ struct Chance {
     }
 };
 
-// A run of windows that are neighbours in memory.
-template <class A, class In, class Out> struct Line {
+// Windows side by side, `length` of them, and so again `repeat` times: the channels of pixels, or rows of outputs.
+template <class A, class In, class Out, class Gradient = A> struct Run {
     const In* x;
-    Out* y;
+    Out* y;  // forward: the output; backward: its gradient
     u8* position;
-    i64 length;
+    Gradient* gradient;
+    i64 length, repeat, x_step, y_step, gradient_step;
     A along;          // members of a window: this times `across`, one number for each window, if there is such
     const A* across;
     i64 place;        // of the first output
@@ -133,73 +148,76 @@ template <class A, class In, class Out> struct Line {
     INLINE Vec<A> members(i64 at) const { return across ? load<A>(across + at) * along : splat<A>(along); }
 };
 
-template <class Op, int N, class A, class In, class Out>
-INLINE void forward_line(const Options& options, const Chance& chance, const Taps& taps, const Line<A, In, Out>& line) {
+template <class Op, int N, bool Planar, class A, class In, class Out>
+INLINE void forward_run(const Options& options, const Chance& chance, const Taps& taps, Run<A, In, Out> run) {
     constexpr int L = Lanes<A>::count;
+    const Offsets<N> offsets(taps, taps.offset);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
-        Windows<A, In, N, decltype(whole)::value> x{line.x + at, taps, n, line.row, at, line.width};
+        Windows<A, In, N, decltype(whole)::value> x{run.x + at, offsets, n, Planar ? run.row : nullptr, at, run.width};
         Vec<A> y, uniform{};
         Mask<A> position{};
-        if constexpr (Op::draws) uniform = chance.at<A>(line.place + at, n);
-        Op::template forward<A>(options, x, line.members(at), uniform, y, position);
-        store<A>(line.y + at, y, n);
-        if (Op::keeps && line.position) store<A>(line.position + at, position, n);
+        if constexpr (Op::draws) uniform = chance.at<A>(run.place + at, n);
+        Op::template forward<A>(options, x, run.members(at), uniform, y, position);
+        store<A>(run.y + at, y, n);
+        if (Op::keeps && run.position) store<A>(run.position + at, position, n);
     };
-    i64 at = 0;
-    for (; at + L <= line.length; at += L) block(at, L, std::true_type{});
-    if (at < line.length) {
-        // NCHW reads from a copy that goes on beyond the row.
-        if constexpr (std::is_same_v<In, A>) {
-            if (line.across) return block(at, line.length - at, std::true_type{});
-        }
-        block(at, line.length - at, std::false_type{});
+    for (i64 i = 0; i < run.repeat; i++) {
+        i64 at = 0;
+        for (; at + L <= run.length; at += L) block(at, L, std::true_type{});
+        if (at < run.length) block(at, run.length - at, std::bool_constant<Planar>{});
+        run.x += run.x_step;
+        run.y += run.y_step;
+        run.place += run.y_step;
+        if (run.position) run.position += run.y_step;
     }
 }
 
-template <class A, class In, class Out, class Gradient> struct BackLine {
-    const In* x;
-    const Out* y_gradient;
-    const u8* position;
-    Gradient* gradient;
-    i64 length;
-    A along;
-    const A* across;
-    const Window* row;
-    i64 width;
-};
-
-template <class Op, int N, bool Add, class A, class In, class Out, class Gradient>
-INLINE void backward_line(const Options& options, const Taps& taps, const BackLine<A, In, Out, Gradient>& line) {
+template <class Op, int N, bool Planar, bool Add, class A, class In, class Out, class Gradient>
+INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Out, Gradient> run) {
     constexpr int L = Lanes<A>::count;
+    const Offsets<N> offsets(taps, taps.offset), targets(taps, taps.target);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
-        Windows<A, In, N, decltype(whole)::value> x{line.x + at, taps, n, line.row, at, line.width};
-        Vec<A> members = line.across ? load<A>(line.across + at) * line.along : splat<A>(line.along);
+        constexpr bool Full = decltype(whole)::value;
+        Windows<A, In, N, Full || Planar> x{run.x + at, offsets, n, nullptr, at, run.width};
         Mask<A> position{};
-        if constexpr (Op::keeps) position = load<A>(line.position + at, n);
-        Op::template backward<A>(options, x, members, load<A>(line.y_gradient + at, n), position,
-            [&](int t, Vec<A> part) INLINED {
-                Gradient* to = line.gradient + taps.target[t] + at;
-                if constexpr (Add) part += load<A>(to, n);
-                store<A>(to, part, n);
-            });
+        if constexpr (Op::keeps) position = load<A>(run.position + at, Full ? L : n);
+        Vec<A> g = load<A>(run.y + at, Full ? L : n);
+        Op::template backward<A>(options, x, run.members(at), g, position, [&](int t, Vec<A> part) INLINED {
+            Gradient* to = run.gradient + targets.offset[t] + at;
+            if constexpr (Add) part += load<A>(to, Full ? L : n);
+            store<A>(to, part, Full ? L : n);
+        });
     };
-    i64 at = 0;
-    for (; at + L <= line.length; at += L) block(at, L, std::true_type{});
-    if (at < line.length) block(at, line.length - at, std::false_type{});
+    for (i64 i = 0; i < run.repeat; i++) {
+        i64 at = 0;
+        for (; at + L <= run.length; at += L) block(at, L, std::true_type{});
+        if (at < run.length) block(at, run.length - at, std::false_type{});
+        run.x += run.x_step;
+        run.y += run.y_step;
+        run.gradient += run.gradient_step;
+        if (run.position) run.position += run.y_step;
+    }
 }
 
-// 2x2 and 3x3 windows in float32 are unrolled.
-template <class A, class F> INLINE void by_count(int count, F f) {
-    if constexpr (std::is_same_v<A, double>)
-        f(std::integral_constant<int, 0>{});
-    else if (count == 4)
-        f(std::integral_constant<int, 4>{});
-    else if (count == 9)
-        f(std::integral_constant<int, 9>{});
-    else
-        f(std::integral_constant<int, 0>{});
+// Whole windows of 2x2 and 3x3 in float32 are unrolled.
+template <class A, class F> INLINE void by_count(const Taps& taps, const Window& window, F f) {
+    if constexpr (std::is_same_v<A, float>) {
+        bool whole = taps.count == window.kh * window.kw;
+        if (whole && taps.count == 4) return f(std::integral_constant<int, 4>{});
+        if (whole && taps.count == 9) return f(std::integral_constant<int, 9>{});
+    }
+    f(std::integral_constant<int, 0>{});
 }
 
+// Of `count` windows along an axis, those that lie wholly in the map: from `low` to below `high`.
+struct Inner {
+    i64 low, high;
+
+    Inner(i64 count, i64 stride, i64 before, i64 extent, i64 size) {
+        low = std::min((before + stride - 1) / stride, count);
+        high = std::clamp<i64>(size + before >= extent ? (size + before - extent) / stride + 1 : 0, low, count);
+    }
+};
 
 // A plane of NCHW copied: columns sorted by their remainder by the stride, padding beside them.
 template <class A> struct Grid {
@@ -261,14 +279,14 @@ template <class A> struct Grid {
             for (i64 i = 0; i < length; i++) set(to + i, from[at(window.left + i)]);
         }
     }
-    // The positions of the windows of row i that lie in the map.
+    // The positions of the windows of row i that lie in the map, from the row where the window starts.
     void taps(i64 i, Taps& found) const {
         found.count = 0;
         for (i64 r = 0; r < window.kh; r++) {
             i64 y = i * window.sh - window.top + r * window.dh;
             if (y < 0 || y >= h) continue;
             for (i64 c = 0; c < window.kw; c++) {
-                i64 place = r * window.kw + c, offset = y * pitch + at(c * window.dw);
+                i64 place = r * window.kw + c, offset = r * window.dh * pitch + at(c * window.dw);
                 if (window.centre < 0 || place == window.centre) found.add(offset, offset, int(place));
             }
         }
@@ -281,139 +299,139 @@ struct Task {
     Options options;
     Chance chance;
 
-    // Members of the windows by row and by column.
-    template <class A> Aligned<A> rows() const {
-        const Window& k = window;
-        return members<A>(k.oh, k.sh, k.top, k.kh, k.dh, -k.padding[0], maps.h + k.padding[1]);
-    }
-    template <class A> Aligned<A> columns() const {
-        const Window& k = window;
-        return members<A>(k.ow, k.sw, k.left, k.kw, k.dw, -k.padding[2], maps.w + k.padding[3]);
-    }
     bool apart() const { return window.sh >= window.extent_h() && window.sw >= window.extent_w(); }
     bool covered() const {
         const Window& k = window;
         return k.centre < 0 && k.kh == k.sh && k.kw == k.sw && k.dh == 1 && k.dw == 1 &&
                k.oh * k.sh - k.top >= maps.h && k.ow * k.sw - k.left >= maps.w;
     }
+    Inner rows() const { return {window.oh, window.sh, window.top, window.extent_h(), maps.h}; }
+    Inner columns() const { return {window.ow, window.sw, window.left, window.extent_w(), maps.w}; }
+};
+
+// Calls f(first, number) for the windows along an axis, those that lie wholly in the map in one go.
+template <class F> INLINE void along(const Inner& inner, i64 count, F f) {
+    for (i64 i = 0; i < count;) {
+        i64 number = i == inner.low && inner.high > i ? inner.high - i : 1;
+        f(i, number);
+        i += number;
+    }
+}
+
+// Members of the windows by row and by column.
+template <class A> struct Members {
+    Aligned<A> rows, columns;
+
+    explicit Members(const Task& task)
+        : rows(members<A>(task.window.oh, task.window.sh, task.window.top, task.window.kh, task.window.dh,
+              -task.window.padding[0], task.maps.h + task.window.padding[1])),
+          columns(members<A>(task.window.ow, task.window.sw, task.window.left, task.window.kw, task.window.dw,
+              -task.window.padding[2], task.maps.w + task.window.padding[3])) {}
 };
 
 template <class Op, class A, class Out>
-void forward_planes(const Task& task, const Out* x, Out* y, u8* position, i64 begin, i64 end) {
+void forward_planes(const Task& task, const Members<A>& members, const Out* x, Out* y, u8* position, i64 begin,
+    i64 end) {
     const Window& k = task.window;
     const Maps& m = task.maps;
     Grid<A> grid(k, m);
     auto copy = room<A>(grid.size());
-    auto rows = task.rows<A>(), columns = task.columns<A>();
     Taps taps;
-    const Window* padded = grid.padded() ? &k : nullptr;
     for (i64 plane = begin; plane < end; plane++) {
         grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
-        for (i64 i = 0; i < k.oh; i++) {
+        along(task.rows(), k.oh, [&](i64 i, i64 repeat) INLINED {
             grid.taps(i, taps);
             i64 place = (plane * k.oh + i) * k.ow;
-            Line<A, A, Out> line{copy.get(), y + place, position ? position + place : nullptr, k.ow,
-                rows[i], columns.get(), place, padded, m.w};
-            by_count<A>(taps.count, [&](auto n) INLINED {
-                forward_line<Op, decltype(n)::value>(task.options, task.chance, taps, line);
+            Run<A, A, Out> run{copy.get() + (i * k.sh - k.top) * grid.pitch, y + place,
+                position ? position + place : nullptr, nullptr, k.ow, repeat, k.sh * grid.pitch, k.ow, 0,
+                members.rows[i], members.columns.get(), place, grid.padded() ? &k : nullptr, m.w};
+            by_count<A>(taps, k, [&](auto n) INLINED {
+                forward_run<Op, decltype(n)::value, true>(task.options, task.chance, taps, run);
             });
-        }
+        });
     }
 }
 
 template <class Op, bool Add, class A, class Out>
-void backward_planes(const Task& task, const Out* x, const Out* g, const u8* position, Out* to, i64 begin, i64 end) {
+void backward_planes(const Task& task, const Members<A>& members, const Out* x, const Out* g, const u8* position,
+    Out* to, i64 begin, i64 end) {
     const Window& k = task.window;
     const Maps& m = task.maps;
     Grid<A> grid(k, m);
     auto copy = room<A>(Op::looks ? grid.size() : 0), sum = room<A>(grid.size());
-    auto rows = task.rows<A>(), columns = task.columns<A>();
     Taps taps;
     for (i64 plane = begin; plane < end; plane++) {
         if (Op::looks) grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
         if (Add) std::memset(sum.get(), 0, grid.size() * sizeof(A));
-        for (i64 i = 0; i < k.oh; i++) {
+        along(task.rows(), k.oh, [&](i64 i, i64 repeat) INLINED {
             grid.taps(i, taps);
-            i64 place = (plane * k.oh + i) * k.ow;
-            BackLine<A, A, Out, A> line{copy.get(), g + place, position ? position + place : nullptr, sum.get(), k.ow,
-                rows[i], columns.get(), nullptr, m.w};
-            by_count<A>(taps.count, [&](auto n) INLINED {
-                backward_line<Op, decltype(n)::value, Add>(task.options, taps, line);
+            i64 place = (plane * k.oh + i) * k.ow, start = (i * k.sh - k.top) * grid.pitch, step = k.sh * grid.pitch;
+            Run<A, A, const Out> run{copy.get() + start, g + place, position ? (u8*)position + place : nullptr,
+                sum.get() + start, k.ow, repeat, step, k.ow, step, members.rows[i], members.columns.get(), place,
+                nullptr, m.w};
+            by_count<A>(taps, k, [&](auto n) INLINED {
+                backward_run<Op, decltype(n)::value, true, Add>(task.options, taps, run);
             });
-        }
+        });
         grid.empty(sum.get(), to + plane * m.h * m.w);
     }
 }
 
-// The positions in the map of the windows of one row of a channels_last picture. `slots`: rows that `target` counts.
-struct Pixels {
-    const Task& task;
-    i64 i, row, slots;
-    Taps inner, edge;
-
-    Pixels(const Task& task, i64 row, i64 slots) : task(task), row(row), slots(slots) {}
-
-    void start(i64 output_row) {
-        i = output_row;
-        collect(inner, 0, task.window.kw * task.window.dw + task.maps.w);
-    }
-    void collect(Taps& taps, i64 origin, i64 width) const {
-        const Window& k = task.window;
-        taps.count = 0;
-        for (i64 r = 0; r < k.kh; r++) {
-            i64 y = i * k.sh - k.top + r * k.dh;
-            if (y < 0 || y >= task.maps.h) continue;
-            for (i64 c = 0; c < k.kw; c++) {
-                i64 place = r * k.kw + c, column = origin + c * k.dw;
-                if (column < 0 || column >= width || (k.centre >= 0 && place != k.centre)) continue;
-                i64 along = c * k.dw * task.maps.c;
-                taps.add(y * task.maps.w * task.maps.c + along, y % slots * row + c * k.dw * (row / task.maps.w),
-                    int(place));
-            }
-        }
-    }
-    const Taps& at(i64 origin) {
-        if (origin >= 0 && origin + task.window.extent_w() <= task.maps.w) return inner;
-        collect(edge, origin, task.maps.w);
-        return edge;
-    }
-};
-
-template <class Op, class A, class Out>
-void forward_pixels(const Task& task, const Out* x, Out* y, u8* position, i64 picture, i64 first, i64 channels) {
+// The positions in the map of the windows of row i of a channels_last picture that start in column `origin`, from
+// there. The gradient is written to rows of `row` numbers, of which there are `slots`.
+inline void taps_of(const Task& task, i64 i, i64 origin, i64 row, i64 slots, Taps& taps) {
     const Window& k = task.window;
     const Maps& m = task.maps;
-    auto rows = task.rows<A>(), columns = task.columns<A>();
-    Pixels pixels(task, m.w * m.c, m.h);
+    taps.count = 0;
+    for (i64 r = 0; r < k.kh; r++) {
+        i64 y = i * k.sh - k.top + r * k.dh;
+        if (y < 0 || y >= m.h) continue;
+        for (i64 c = 0; c < k.kw; c++) {
+            i64 place = r * k.kw + c, column = c * k.dw;
+            if (origin + column < 0 || origin + column >= m.w || (k.centre >= 0 && place != k.centre)) continue;
+            taps.add((y * m.w + column) * m.c, y % slots * row + column * (row / m.w), int(place));
+        }
+    }
+}
+
+template <class Op, class A, class Out>
+void forward_pixels(const Task& task, const Members<A>& members, const Out* x, Out* y, u8* position, i64 picture,
+    i64 first, i64 channels) {
+    const Window& k = task.window;
+    const Maps& m = task.maps;
+    Taps taps;
     x += picture * m.h * m.w * m.c + first;
     for (i64 i = 0; i < k.oh; i++) {
-        pixels.start(i);
-        for (i64 j = 0; j < k.ow; j++) {
+        along(task.columns(), k.ow, [&](i64 j, i64 repeat) INLINED {
             i64 origin = j * k.sw - k.left, place = ((picture * k.oh + i) * k.ow + j) * m.c + first;
-            const Taps& taps = pixels.at(origin);
-            Line<A, Out, Out> line{x + origin * m.c, y + place, position ? position + place : nullptr, channels,
-                rows[i] * columns[j], nullptr, place, nullptr, m.w};
-            by_count<A>(taps.count, [&](auto n) INLINED {
-                forward_line<Op, decltype(n)::value>(task.options, task.chance, taps, line);
+            taps_of(task, i, origin, m.w, 1, taps);
+            Run<A, Out, Out> run{x + origin * m.c, y + place, position ? position + place : nullptr, nullptr, channels,
+                repeat, k.sw * m.c, m.c, 0, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w};
+            by_count<A>(taps, k, [&](auto n) INLINED {
+                forward_run<Op, decltype(n)::value, false>(task.options, task.chance, taps, run);
             });
-        }
+        });
     }
 }
 
 // Windows apart write to the map; others are summed in as many rows as a window is high, each written when it is done.
 template <class Op, bool Add, class A, class Out>
-void backward_pixels(const Task& task, const Out* x, const Out* g, const u8* position, Out* to, i64 picture, i64 first,
-    i64 channels) {
+void backward_pixels(const Task& task, const Members<A>& members, const Out* x, const Out* g, const u8* position,
+    Out* to, i64 picture, i64 first, i64 channels) {
     using Gradient = std::conditional_t<Add, A, Out>;
     constexpr int L = Lanes<A>::count;
     const Window& k = task.window;
     const Maps& m = task.maps;
-    auto rows = task.rows<A>(), columns = task.columns<A>();
     i64 slots = Add ? k.extent_h() : m.h, pixel = Add ? channels : m.c, row = m.w * pixel, done = 0;
     auto sum = room<A>(Add ? slots * row : 0);
-    Pixels pixels(task, row, slots);
+    Taps taps;
     if (Op::looks) x += picture * m.h * m.w * m.c + first;
     to += picture * m.h * m.w * m.c + first;
+    Gradient* into;
+    if constexpr (Add)
+        into = sum.get();
+    else
+        into = to;
     auto finish = [&](i64 until) {
         for (; done < until; done++) {
             A* from = sum.get() + done % slots * row;
@@ -425,24 +443,20 @@ void backward_pixels(const Task& task, const Out* x, const Out* g, const u8* pos
         }
     };
     if (!Add && !task.covered())
-        for (i64 place = 0; place < m.h * m.w; place++) std::memset(to + place * m.c, 0, channels * sizeof(Out));
+        for (i64 place = 0; place < m.h * m.w; place++) std::memset((void*)(to + place * m.c), 0, channels * sizeof(Out));
     for (i64 i = 0; i < k.oh; i++) {
         if (Add) finish(std::clamp<i64>(i * k.sh - k.top, done, m.h));
-        pixels.start(i);
-        for (i64 j = 0; j < k.ow; j++) {
+        along(task.columns(), k.ow, [&](i64 j, i64 repeat) INLINED {
             i64 origin = j * k.sw - k.left, place = ((picture * k.oh + i) * k.ow + j) * m.c + first;
-            const Taps& taps = pixels.at(origin);
-            Gradient* into;
-            if constexpr (Add)
-                into = sum.get() + origin * pixel;
-            else
-                into = to + origin * pixel;
-            BackLine<A, Out, Out, Gradient> line{Op::looks ? x + origin * m.c : x, g + place, position ? position + place : nullptr,
-                into, channels, rows[i] * columns[j], nullptr, nullptr, m.w};
-            by_count<A>(taps.count, [&](auto n) INLINED {
-                backward_line<Op, decltype(n)::value, Add>(task.options, taps, line);
+            taps_of(task, i, origin, row, slots, taps);
+            Run<A, Out, const Out, Gradient> run{Op::looks ? x + origin * m.c : x, g + place,
+                position ? (u8*)position + place : nullptr, into + origin * pixel, channels, repeat, k.sw * m.c, m.c,
+                k.sw * pixel, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w};
+            if (!Op::looks) run.x_step = 0;
+            by_count<A>(taps, k, [&](auto n) INLINED {
+                backward_run<Op, decltype(n)::value, false, Add>(task.options, taps, run);
             });
-        }
+        });
     }
     if (Add) finish(m.h);
 }
