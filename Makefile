@@ -21,10 +21,13 @@ survey: $(BIN)/.installed
 test: $(BIN)/.installed-dev
 	python -m pytest -n auto
 
-# The kernels over 10,000 random windows an operator, with every access and every operation checked.
+# The kernels beside the formulas on 10,000 random windows an operator, every access and every operation checked.
+sanitize: export CXXFLAGS = -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+sanitize: export HYPOTHESIS_PROFILE ?= thorough
 sanitize: $(BIN)/.installed-dev
-	HYPOTHESIS_PROFILE=thorough POOLBENCH_SANITIZE=1 LD_PRELOAD=$$($${CXX:-g++} -print-file-name=libasan.so) \
-		ASAN_OPTIONS=detect_leaks=0 python -m pytest tests/pooling/native/test_agreement.py
+	python -m poolbench.pooling.native
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		python -m pytest tests/pooling/native/test_agreement.py
 
 lint: $(BIN)/.installed-dev
 	ruff format --check

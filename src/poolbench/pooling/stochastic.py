@@ -32,7 +32,7 @@ class Draw(torch.autograd.Function):
         position = torch.zeros_like(threshold, dtype=torch.uint8)
         for view in others:
             beyond = threshold >= passed
-            value = torch.where(beyond, view, value)
+            value = value.lerp(view, beyond.to(value))  # as torch.where, which takes twenty times as long on a CPU
             position += beyond
             passed = torch.add(passed, view, alpha=SHARE)
         position.add_(total == 0, alpha=EMPTY - len(others))  # such a window passed over all

@@ -1,6 +1,7 @@
 """Kernels against formulas, value and gradient, on random windows, maps, layouts and number formats."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from poolbench import pooling
+from poolbench.pooling import native as kernels
 from poolbench.pooling.native import operator
 from poolbench.pooling.stochastic import Draw, Stochastic
 from poolbench.pooling.window import layout, wide
 from tests.pooling.cases import cases, channels_of, inputs, tensor
 
-NAMES = ("max", "average", "subsample", "mixed", "lp", "softpool")
+NAMES = ("max", "average", "subsample", "mixed", "lp", "softpool", "blur", "max_blur", "average_blur")
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.bfloat16: 2e-2}
 
 
@@ -22,9 +24,7 @@ def both(operator_of: Callable[[Tensor], Tensor], x: Tensor) -> list[tuple[Tenso
     """Value and gradient by kernel and by formula."""
     results = []
     for native in (True, False):
-        with pytest.MonkeyPatch.context() as patch:
-            if not native:
-                patch.setattr(operator, "usable", lambda *_: False)
+        with nullcontext() if native else kernels.formulas():
             variable = x.detach().requires_grad_()
             output = tensor(operator_of(variable))
             cotangent = torch.linspace(-1, 1, output.numel()).reshape(output.shape).to(x.dtype)
@@ -47,6 +47,8 @@ def drawn(draw: st.DrawFn, name: str) -> tuple[nn.Module, Tensor]:
     spec, (options, shape) = pooling.spec(name), draw(cases(name))
     if name == "lp":
         options["p"] = draw(st.sampled_from([0.5, 1.0, 2.0, 2.5, 3.0, 7.0]))
+    if "border" in spec.options:
+        options["border"] = draw(st.sampled_from(kernels.BORDERS))
     size = (
         shape[0],
         draw(st.sampled_from([1, 3, 16, 37])),

@@ -19,7 +19,7 @@ def _like(x: Tensor, height: int, width: int, last: int, pictures: int) -> Tenso
 
 
 def slide(
-    x: Tensor, chance: Tensor | None, name: str, plan: Sequence[int], number: float, keep: bool
+    x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float, keep: bool
 ) -> tuple[Tensor, Tensor]:
     kept = keep and name in ("max", "mixed", "stochastic")
     y = _like(x, plan[8], plan[9], plan[-1], x.shape[0])
@@ -30,6 +30,7 @@ def slide_backward(
     g: Tensor,
     x: Tensor | None,
     position: Tensor | None,
+    extra: Tensor | None,
     name: str,
     plan: Sequence[int],
     height: int,

@@ -31,9 +31,9 @@ int32_t code(Type type) {
 }
 
 Window window_of(const Numbers& plan) {
-    STD_TORCH_CHECK(plan.size() == 16, "poolbench: a plan has 16 numbers");
+    STD_TORCH_CHECK(plan.size() == 17, "poolbench: a plan has 17 numbers");
     const i64* p = plan.data();
-    return {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], {p[10], p[11], p[12], p[13]}, p[14]};
+    return {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], {p[10], p[11], p[12], p[13]}, p[14], p[15]};
 }
 
 // All pictures and channels, shared out to the threads: planes in NCHW, else pictures or, of few, their channels.
@@ -85,6 +85,7 @@ template <class F> void by_name(const std::string& name, F f) {
     if (name == "max") return f(Max{});
     if (name == "average") return f(Average{});
     if (name == "subsample") return f(Subsample{});
+    if (name == "blur") return f(Blur{});
     if (name == "mixed") return f(Mixed{});
     if (name == "lp") return f(Lp{});
     if (name == "stochastic") return f(Stochastic{});
@@ -100,17 +101,32 @@ template <class F> void by_type(Type type, F f) {
     f(float{}, bf16{});
 }
 
-std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> chance, std::string name, Numbers plan, double number,
+Task task_of(i64 pictures, i64 channels, i64 height, i64 width, const Numbers& plan, double number,
+    const std::optional<Tensor>& extra) {
+    Task task{window_of(plan), {pictures, channels, height, width, plan[16] != 0}, {number}, {}};
+    const Window& k = task.window;
+    STD_TORCH_CHECK(k.kh * k.kw < NONE, "poolbench: a window has fewer than 255 positions");
+    if (!extra) return task;
+    if (extra->dim() == 1 && extra->scalar_type() != Type::Long) {  // a filter, for rows and columns alike
+        auto tap = [&](i64 i) {
+            return extra->scalar_type() == Type::Double ? ((const double*)extra->data_ptr())[i]
+                                                        : double(((const float*)extra->data_ptr())[i]);
+        };
+        STD_TORCH_CHECK(extra->size(0) == k.kh && k.kh == k.kw, "poolbench: a filter is as large as its window");
+        for (i64 i = 0; i < k.kh * k.kw; i++) task.options.weight[i] = tap(i / k.kw) * tap(i % k.kw);
+    } else if (extra->scalar_type() == Type::Long) {
+        task.chance.seed = *(const i64*)extra->data_ptr();
+    } else {
+        task.chance.given = extra->data_ptr();
+    }
+    return task;
+}
+
+std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::string name, Numbers plan, double number,
     bool keep) {
-    Task task{window_of(plan), {x.size(0), x.size(1), x.size(2), x.size(3), plan[15] != 0}, {number}, {}};
+    const Task task = task_of(x.size(0), x.size(1), x.size(2), x.size(3), plan, number, extra);
     const Window& k = task.window;
     const Maps& m = task.maps;
-    if (chance) {
-        if (chance->scalar_type() == Type::Long)
-            task.chance.seed = *(const i64*)chance->data_ptr();
-        else
-            task.chance.given = chance->data_ptr();
-    }
     Tensor y = empty(m.n, m.c, k.oh, k.ow, m.last, code(x.scalar_type()));
     std::optional<Tensor> position;
     by_name(name, [&](auto op) {
@@ -125,9 +141,9 @@ std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> chance, std::st
     return {y, *position};
 }
 
-Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> position, std::string name, Numbers plan,
-    i64 height, i64 width, double number) {
-    Task task{window_of(plan), {g.size(0), g.size(1), height, width, plan[15] != 0}, {number}, {}};
+Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> position, std::optional<Tensor> extra,
+    std::string name, Numbers plan, i64 height, i64 width, double number) {
+    const Task task = task_of(g.size(0), g.size(1), height, width, plan, number, extra);
     const Maps& m = task.maps;
     Tensor to = empty(m.n, m.c, m.h, m.w, m.last, code(g.scalar_type()));
     by_name(name, [&](auto op) {
@@ -146,9 +162,9 @@ Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> p
 }
 
 STABLE_TORCH_LIBRARY(poolbench, m) {
-    m.def("slide(Tensor x, Tensor? chance, str name, int[] plan, float number, bool keep) -> (Tensor, Tensor)");
-    m.def("slide_backward(Tensor g, Tensor? x, Tensor? position, str name, int[] plan, int height, int width, "
-          "float number) -> Tensor");
+    m.def("slide(Tensor x, Tensor? extra, str name, int[] plan, float number, bool keep) -> (Tensor, Tensor)");
+    m.def("slide_backward(Tensor g, Tensor? x, Tensor? position, Tensor? extra, str name, int[] plan, int height, "
+          "int width, float number) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(poolbench, CPU, m) {

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from poolbench.pooling.native.build import KERNELS
 from poolbench.pooling.native.selection import backend
-from poolbench.pooling.window import Window, layout
+from poolbench.pooling.window import Window, layout, wide
 
+BORDERS = ("zero", "reflect", "replicate", "circular")
 TYPES = (torch.float32, torch.float64, torch.bfloat16)
 MOST = 255
 """A window of so many positions is left to the formula: one byte tells one position from another."""
@@ -33,26 +34,50 @@ def slide(
     `number` is the operator's own; `chance` a seed or uniform numbers; `counted` whether an average counts padding;
     `centre` the one position that is looked at.
     """
-    assert KERNELS
-    if not usable(x, window):
+    if not usable(x, *window.kernel):
         return formula(x)
-    x = x.contiguous(memory_format=layout(x))
     height, width = x.shape[-2:]
-    plan = (*window.plan(height, width, counted), centre, int(layout(x) == torch.channels_last))
+    plan = (*window.plan(height, width, counted), centre, 0)
+    return _run(name, x, window, plan, formula, number, chance)
+
+
+def blur(x: Tensor, taps: Tensor, stride: tuple[int, int], border: str, formula: Formula) -> Tensor:
+    """A separable filter at a stride, its middle on each position kept: (N, C, H, W) to (N, C, ⌈H / s⌉, ⌈W / s⌉)."""
+    size = len(taps)
+    if not usable(x, size, size):
+        return formula(x)
+    before = (size - 1) // 2
+    rows, columns = (-(-length // step) for length, step in zip(x.shape[-2:], stride, strict=True))
+    plan = (size, size, *stride, 1, 1, before, before, rows, columns, 0, 0, 0, 0, -1, BORDERS.index(border))
+    return _run("blur", x, None, plan, formula, 0.0, wide(taps))
+
+
+def _run(
+    name: str,
+    x: Tensor,
+    window: Window | None,
+    plan: tuple[int, ...],
+    formula: Formula,
+    number: float,
+    extra: Tensor | None,
+) -> Tensor:
+    x = x.contiguous(memory_format=layout(x))
+    plan = (*plan, int(layout(x) == torch.channels_last))
     if torch.is_grad_enabled() and x.requires_grad:
-        return Slide.apply(x, chance, name, window, plan, number, formula)
-    return torch.ops.poolbench.slide.default(x, chance, name, plan, number, False)[0]
+        return Slide.apply(x, extra, name, window, plan, number, formula)
+    return torch.ops.poolbench.slide.default(x, extra, name, plan, number, False)[0]
 
 
-def usable(x: Tensor, window: Window) -> bool:
+def usable(x: Tensor, rows: int, columns: int) -> bool:
     """Whether there is a kernel for this input; an export to other runtimes takes the formula too."""
+    assert KERNELS  # what runs depends on them
     return (
         backend().name == "native"
         and x.device.type == "cpu"
         and x.dtype in TYPES
         and x.dim() == 4
         and x.numel() > 0
-        and window.kernel[0] * window.kernel[1] < MOST
+        and rows * columns < MOST
         and not torch.compiler.is_exporting()
     )
 
@@ -64,28 +89,31 @@ class Slide(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        chance: Tensor | None,
+        extra: Tensor | None,
         name: str,
-        window: Window,
+        window: Window | None,
         plan: Sequence[int],
         number: float,
         formula: Formula,
     ) -> Tensor:
-        y, position = torch.ops.poolbench.slide.default(x, chance, name, plan, number, True)
-        ctx.save_for_backward(x if name in LOOKS else None, position if len(position) else None)
+        y, position = torch.ops.poolbench.slide.default(x, extra, name, plan, number, True)
+        ctx.save_for_backward(
+            x if name in LOOKS else None, position if len(position) else None, extra if name == "blur" else None
+        )
         ctx.name, ctx.window, ctx.plan, ctx.number, ctx.formula = name, window, plan, number, formula
         ctx.shape = x.shape
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,), (x, position) = gradients, ctx.saved_tensors
+        (gradient,), (x, position, extra) = gradients, ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return _differentiable(ctx, gradient, x, position), None, None, None, None, None, None
         memory_format = torch.channels_last if ctx.plan[-1] else torch.contiguous_format
         gradient = gradient.contiguous(memory_format=memory_format)
+        height, width = ctx.shape[-2:]
         back = torch.ops.poolbench.slide_backward.default(
-            gradient, x, position, ctx.name, ctx.plan, *ctx.shape[-2:], ctx.number
+            gradient, x, position, extra, ctx.name, ctx.plan, height, width, ctx.number
         )
         return back, None, None, None, None, None, None
 

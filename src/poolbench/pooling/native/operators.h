@@ -1,5 +1,6 @@
 // What each operator does with one vector of windows. It keeps the position of each window for the backward pass, draws
-// random numbers, and looks at the input again in the backward pass, or not. x[t] is the t-th of x.count values of every window, in the order
+// random numbers, and looks at the input again in the backward pass,
+// and is compiled apart for 2x2 and 3x3 windows, or not. x[t] is the t-th of x.count values of every window, in the order
 // of the kernel's positions; x.place(t) is which position that is. What lies outside of the map is left out, or is
 // Op::padding. `members` is how many positions an average counts.
 #pragma once
@@ -10,7 +11,8 @@ constexpr int NONE = 255;  // in place of a position
 constexpr double INF = std::numeric_limits<double>::infinity();
 
 struct Options {
-    double number = 0;  // p, or the share of the maximum
+    double number = 0;       // p, or the share of the maximum
+    double weight[NONE] = {};  // of each position, of a filter
 };
 
 template <class A> INLINE Vec<A> magnitude(Vec<A> v) { return v < 0 ? -v : v; }
@@ -19,6 +21,7 @@ struct Max {
     static constexpr bool keeps = true;
     static constexpr bool draws = false;
     static constexpr bool looks = false;
+    static constexpr bool unrolls = true;
     static constexpr double padding = -INF;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>& position) {
@@ -42,6 +45,7 @@ struct Average {
     static constexpr bool keeps = false;
     static constexpr bool draws = false;
     static constexpr bool looks = false;
+    static constexpr bool unrolls = true;
     static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A> members, Vec<A>, Vec<A>& y, Mask<A>&) {
@@ -61,6 +65,7 @@ struct Subsample {
     static constexpr bool keeps = false;
     static constexpr bool draws = false;
     static constexpr bool looks = false;
+    static constexpr bool unrolls = false;
     static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
@@ -72,16 +77,34 @@ struct Subsample {
     }
 };
 
+struct Blur {
+    static constexpr bool keeps = false;
+    static constexpr bool draws = false;
+    static constexpr bool looks = false;
+    static constexpr bool unrolls = true;
+    static constexpr double padding = 0;
+    template <class A, class X>
+    INLINE static void forward(const Options& o, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
+        y = Vec<A>{};
+        UNROLLED for (int t = 0; t < x.count; t++) y += x[t] * A(o.weight[x.place(t)]);
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options& o, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
+        UNROLLED for (int t = 0; t < x.count; t++) give(t, g * A(o.weight[x.place(t)]));
+    }
+};
+
 struct Mixed {
     static constexpr bool keeps = true;
     static constexpr bool draws = false;
     static constexpr bool looks = false;
+    static constexpr bool unrolls = false;
     static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options& o, const X& x, Vec<A> members, Vec<A>, Vec<A>& y, Mask<A>& position) {
         Vec<A> largest = splat<A>(-INF), sum{};
         position = x.first();
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
             auto wins = ((v > largest) | (v != v)) & x.inside(t);
             largest = wins ? v : largest;
@@ -94,7 +117,7 @@ struct Mixed {
     template <class A, class X, class Give>
     INLINE static void backward(const Options& o, const X& x, Vec<A> members, Vec<A> g, Mask<A> position, Give give) {
         Vec<A> share = g * A(1 - o.number) / members, whole = g * A(o.number);
-        UNROLLED for (int t = 0; t < x.count; t++) give(t, share + (position == x.place(t) ? whole : Vec<A>{}));
+        for (int t = 0; t < x.count; t++) give(t, share + (position == x.place(t) ? whole : Vec<A>{}));
     }
 };
 
@@ -112,6 +135,7 @@ struct Lp {
     static constexpr bool keeps = false;
     static constexpr bool draws = false;
     static constexpr bool looks = true;
+    static constexpr bool unrolls = false;
     static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void powers(A p, const X& x, Vec<A> members, Vec<A>& scale, Vec<A>& mean) {
@@ -126,13 +150,13 @@ struct Lp {
             }
         }
         Vec<A> largest{};
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        for (int t = 0; t < x.count; t++) {
             Vec<A> v = magnitude<A>(x[t]);
             largest = v > largest ? v : largest;
         }
         scale = (largest > 0) & (largest <= std::numeric_limits<A>::max()) ? largest : scale;
         sum = Vec<A>{};
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        for (int t = 0; t < x.count; t++) {
             Vec<A> v = magnitude<A>(x[t]);
             sum += v != v ? v : largest > std::numeric_limits<A>::max() ? largest : power<A>(v / scale, p);
         }
@@ -159,7 +183,7 @@ struct Lp {
             return;
         }
         g *= power<A>(mean, 1 / p - 1);
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t], part = g * power<A>(magnitude<A>(v) / scale, p - 1);
             part = v == 0 ? Vec<A>{} : part;
             give(t, v < 0 ? -part : part);
@@ -176,6 +200,7 @@ struct Stochastic {
     static constexpr bool keeps = true;
     static constexpr bool draws = true;
     static constexpr bool looks = false;
+    static constexpr bool unrolls = true;
     static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A> chance, Vec<A>& y, Mask<A>& position) {
@@ -204,6 +229,7 @@ struct Expectation {
     static constexpr bool keeps = false;
     static constexpr bool draws = false;
     static constexpr bool looks = true;
+    static constexpr bool unrolls = false;
     static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
@@ -212,10 +238,10 @@ struct Expectation {
     }
     template <class A, class X> INLINE static void mean(const X& x, Vec<A>& total, Vec<A>& y) {
         total = Vec<A>{};
-        UNROLLED for (int t = 0; t < x.count; t++) total += positive<A>(x[t]) * A(SHARE);
+        for (int t = 0; t < x.count; t++) total += positive<A>(x[t]) * A(SHARE);
         total = total == 0 ? splat<A>(1) : total;
         y = Vec<A>{};
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        for (int t = 0; t < x.count; t++) {
             Vec<A> v = positive<A>(x[t]);
             y += v * A(SHARE) / total * v;
         }
@@ -225,7 +251,7 @@ struct Expectation {
         Vec<A> total, y;
         mean<A>(x, total, y);
         g = g * A(SHARE) / total;
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
             give(t, v < 0 ? Vec<A>{} : g * (v + v - y));
         }
@@ -236,6 +262,7 @@ struct SoftPool {
     static constexpr bool keeps = false;
     static constexpr bool draws = false;
     static constexpr bool looks = true;
+    static constexpr bool unrolls = false;
     static constexpr double padding = -INF;
     template <class A> INLINE static Vec<A> below(Vec<A> v, Vec<A> limit) {
         v -= limit;
@@ -246,14 +273,14 @@ struct SoftPool {
     INLINE static void mean(const X& x, Vec<A>& largest, Vec<A>& limit, Vec<A>& total, Vec<A>& y) {
         const A most = std::numeric_limits<A>::max();
         largest = splat<A>(-INF);
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
             largest = (v > largest) | (v != v) ? v : largest;
         }
         limit = largest > most ? splat<A>(most) : largest;
         limit = limit < -most ? splat<A>(-most) : limit;
         total = y = Vec<A>{};
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        for (int t = 0; t < x.count; t++) {
             Vec<A> v = below<A>(x[t], limit), weight = exponential(v);
             total += weight;
             y += weight * v;
@@ -273,7 +300,7 @@ struct SoftPool {
         mean<A>(x, largest, limit, total, y);
         g /= total;
         y -= 1;
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        for (int t = 0; t < x.count; t++) {
             Vec<A> v = below<A>(x[t], limit);
             give(t, g * exponential(v) * (v - y));
         }

@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -66,6 +68,23 @@ def prepare() -> Backend:
             return _without(str(error))
         _current = choose()
     return _current
+
+
+@contextmanager
+def formulas() -> Iterator[None]:
+    """Formulas alone, for as long as it lasts: to compare them with kernels in one process.
+
+    >>> with formulas():
+    ...     print(backend().name)
+    formula
+    """
+    global _current
+    before = _current
+    _current = Backend("formula", "asked for here")
+    try:
+        yield
+    finally:
+        _current = before
 
 
 def _without(reason: str) -> Backend:

@@ -13,9 +13,23 @@ struct Window {
     i64 kh, kw, sh, sw, dh, dw, top, left, oh, ow;
     i64 padding[4];  // above, below, before, after: how much of the padding an average counts
     i64 centre;      // the one position that is looked at, or -1
+    i64 border;      // what lies beyond the map: see `source`
 
     i64 extent_h() const { return dh * (kh - 1) + 1; }
     i64 extent_w() const { return dw * (kw - 1) + 1; }
+
+    // The place in a map of this size that stands for place `i`, or -1: nothing lies there.
+    i64 source(i64 i, i64 size) const {
+        if (0 <= i && i < size) return i;
+        auto modulo = [](i64 i, i64 period) { return (i % period + period) % period; };
+        i64 period = std::max<i64>(2 * (size - 1), 1);
+        switch (border) {
+            case 1: return std::min(modulo(i, period), modulo(-i, period));  // reflect
+            case 2: return std::clamp<i64>(i, 0, size - 1);                  // replicate
+            case 3: return modulo(i, size);                                  // circular
+            default: return -1;
+        }
+    }
 };
 
 struct Maps {
@@ -199,12 +213,15 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
     }
 }
 
-// Whole windows of 2x2 and 3x3 in float32 are unrolled.
-template <class A, class F> INLINE void by_count(const Taps& taps, const Window& window, F f) {
-    if constexpr (std::is_same_v<A, float>) {
+// Whole windows of 2x2 and 3x3 in float32 are unrolled; not where they are summed and seldom overlap, or the reverse.
+template <class Op, bool Apart, bool Add, class A, class F>
+INLINE void by_count(const Taps& taps, const Window& window, F f) {
+    if constexpr (std::is_same_v<A, float> && Op::unrolls) {
         bool whole = taps.count == window.kh * window.kw;
-        if (whole && taps.count == 4) return f(std::integral_constant<int, 4>{});
-        if (whole && taps.count == 9) return f(std::integral_constant<int, 9>{});
+        if constexpr (Apart)
+            if (whole && taps.count == 4) return f(std::integral_constant<int, 4>{});
+        if constexpr (Add)
+            if (whole && taps.count == 9) return f(std::integral_constant<int, 9>{});
     }
     f(std::integral_constant<int, 0>{});
 }
@@ -219,59 +236,84 @@ struct Inner {
     }
 };
 
+// Calls f(first, number) for the windows along an axis, those that lie wholly in the map in one go.
+template <class F> INLINE void along(const Inner& inner, i64 count, F f) {
+    for (i64 i = 0; i < count;) {
+        i64 number = i == inner.low && inner.high > i ? inner.high - i : 1;
+        f(i, number);
+        i += number;
+    }
+}
+
+struct Rows {
+    i64 i, repeat;
+    Taps taps;
+};
+
 // A plane of NCHW copied: columns sorted by their remainder by the stride, padding beside them.
 template <class A> struct Grid {
     static constexpr int L = Lanes<A>::count;
     const Window& window;
-    i64 h, w, pitch, plane;
+    i64 h, w, needed, pitch, plane, even, odd;  // where the first and the second column of the map lie
     bool flat;  // rows follow one another without a gap, so that the plane is one long row
 
     Grid(const Window& window, const Maps& maps) : window(window), h(maps.h), w(maps.w) {
-        i64 needed = std::max(window.left + w, (window.ow - 1) * window.sw + window.extent_w());
+        needed = std::max(window.left + w, (window.ow - 1) * window.sw + window.extent_w());
         pitch = (needed + window.sw - 1) / window.sw;
         plane = h * pitch + 2 * L;
         flat = w == window.sw * pitch;
+        even = at(window.left);
+        odd = at(window.left + 1);
     }
     i64 size() const { return window.sw * plane; }
-    bool padded() const { return window.left > 0 || needed_right() > 0; }
-    i64 needed_right() const { return (window.ow - 1) * window.sw + window.extent_w() - window.left - w; }
+    bool padded() const { return window.left > 0 || needed > window.left + w; }
     i64 at(i64 column) const { return column % window.sw * plane + column / window.sw; }  // of a padded column
 
     template <class In> void fill(const In* from, A* to, A padding) const {
         if (flat) return row(from, to, h * w);
         for (i64 y = 0; y < h; y++, from += w, to += pitch) {
             row(from, to, w);
-            for (i64 column = 0; column < window.left; column++) to[at(column)] = padding;
-            for (i64 column = window.left + w; column < window.sw * pitch; column++) to[at(column)] = padding;
+            beside([&](i64 column, i64 source) { to[at(column)] = source < 0 ? padding : to[at(source)]; });
         }
+    }
+    // Calls f(column, source) for the padded columns of a row that lie outside of the map.
+    template <class F> INLINE void beside(F f) const {
+        auto call = [&](i64 column) INLINED {
+            i64 source = window.source(column - window.left, w);
+            f(column, source < 0 ? -1 : window.left + source);
+        };
+        for (i64 column = 0; column < window.left; column++) call(column);
+        for (i64 column = window.left + w; column < needed; column++) call(column);
     }
     // What lies beyond the row is overwritten by the next.
     template <class In> INLINE void row(const In* from, A* to, i64 length) const {
-        A *even = to + at(window.left), *odd = to + at(window.left + 1);
         if (window.sw == 1) {
-            for (i64 i = 0; i < length; i += L) store<A>(even + i, load<A>(from + i, length - i), L);
+            for (i64 i = 0; i < length; i += L) store<A>(to + even + i, load<A>(from + i, length - i), L);
         } else if (window.sw == 2) {
             for (i64 i = 0; i < length; i += 2 * L) {
                 Vec<A> a = load<A>(from + i, length - i), b{};
                 if (length - i > L) b = load<A>(from + i + L, length - i - L);
-                store<A>(even + i / 2, evens(a, b), L);
-                store<A>(odd + i / 2, odds(a, b), L);
+                store<A>(to + even + i / 2, evens(a, b), L);
+                store<A>(to + odd + i / 2, odds(a, b), L);
             }
         } else {
             for (i64 i = 0; i < length; i++) to[at(window.left + i)] = one(from[i]);
         }
     }
-    template <class Out> void empty(const A* from, Out* to) const {
+    template <class Out> void empty(A* from, Out* to) const {
         if (flat) return line(from, to, h * w);
-        for (i64 y = 0; y < h; y++, from += pitch, to += w) line(from, to, w);
+        for (i64 y = 0; y < h; y++, from += pitch, to += w) {
+            if (window.border)
+                beside([&](i64 column, i64 source) { from[at(source)] += from[at(column)]; });
+            line(from, to, w);
+        }
     }
     template <class Out> INLINE void line(const A* from, Out* to, i64 length) const {
-        const A *even = from + at(window.left), *odd = from + at(window.left + 1);
         if (window.sw == 1) {
-            for (i64 i = 0; i < length; i += L) store<A>(to + i, load<A>(even + i), length - i);
+            for (i64 i = 0; i < length; i += L) store<A>(to + i, load<A>(from + even + i), length - i);
         } else if (window.sw == 2) {
             for (i64 i = 0; i < length; i += 2 * L) {
-                Vec<A> a = load<A>(even + i / 2), b = load<A>(odd + i / 2);
+                Vec<A> a = load<A>(from + even + i / 2), b = load<A>(from + odd + i / 2);
                 store<A>(to + i, zip_low(a, b), length - i);
                 if (length - i > L) store<A>(to + i + L, zip_high(a, b), length - i - L);
             }
@@ -279,14 +321,23 @@ template <class A> struct Grid {
             for (i64 i = 0; i < length; i++) set(to + i, from[at(window.left + i)]);
         }
     }
+    // The rows of windows of a plane: those that meet the same positions at once.
+    std::vector<Rows> rows(const Inner& inner) const {
+        std::vector<Rows> found;
+        along(inner, window.oh, [&](i64 i, i64 repeat) {
+            found.push_back({i, repeat, {}});
+            taps(i, found.back().taps);
+        });
+        return found;
+    }
     // The positions of the windows of row i that lie in the map, from the row where the window starts.
     void taps(i64 i, Taps& found) const {
         found.count = 0;
         for (i64 r = 0; r < window.kh; r++) {
-            i64 y = i * window.sh - window.top + r * window.dh;
-            if (y < 0 || y >= h) continue;
+            i64 start = i * window.sh - window.top, y = window.source(start + r * window.dh, h);
+            if (y < 0) continue;
             for (i64 c = 0; c < window.kw; c++) {
-                i64 place = r * window.kw + c, offset = r * window.dh * pitch + at(c * window.dw);
+                i64 place = r * window.kw + c, offset = (y - start) * pitch + at(c * window.dw);
                 if (window.centre < 0 || place == window.centre) found.add(offset, offset, int(place));
             }
         }
@@ -299,7 +350,7 @@ struct Task {
     Options options;
     Chance chance;
 
-    bool apart() const { return window.sh >= window.extent_h() && window.sw >= window.extent_w(); }
+    bool apart() const { return !window.border && window.sh >= window.extent_h() && window.sw >= window.extent_w(); }
     bool covered() const {
         const Window& k = window;
         return k.centre < 0 && k.kh == k.sh && k.kw == k.sw && k.dh == 1 && k.dw == 1 &&
@@ -308,15 +359,6 @@ struct Task {
     Inner rows() const { return {window.oh, window.sh, window.top, window.extent_h(), maps.h}; }
     Inner columns() const { return {window.ow, window.sw, window.left, window.extent_w(), maps.w}; }
 };
-
-// Calls f(first, number) for the windows along an axis, those that lie wholly in the map in one go.
-template <class F> INLINE void along(const Inner& inner, i64 count, F f) {
-    for (i64 i = 0; i < count;) {
-        i64 number = i == inner.low && inner.high > i ? inner.high - i : 1;
-        f(i, number);
-        i += number;
-    }
-}
 
 // Members of the windows by row and by column.
 template <class A> struct Members {
@@ -336,19 +378,18 @@ void forward_planes(const Task& task, const Members<A>& members, const Out* x, O
     const Maps& m = task.maps;
     Grid<A> grid(k, m);
     auto copy = room<A>(grid.size());
-    Taps taps;
+    const auto rows = grid.rows(task.rows());
     for (i64 plane = begin; plane < end; plane++) {
         grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
-        along(task.rows(), k.oh, [&](i64 i, i64 repeat) INLINED {
-            grid.taps(i, taps);
+        for (const auto& [i, repeat, positions] : rows) {
             i64 place = (plane * k.oh + i) * k.ow;
             Run<A, A, Out> run{copy.get() + (i * k.sh - k.top) * grid.pitch, y + place,
                 position ? position + place : nullptr, nullptr, k.ow, repeat, k.sh * grid.pitch, k.ow, 0,
                 members.rows[i], members.columns.get(), place, grid.padded() ? &k : nullptr, m.w};
-            by_count<A>(taps, k, [&](auto n) INLINED {
-                forward_run<Op, decltype(n)::value, true>(task.options, task.chance, taps, run);
+            by_count<Op, true, true, A>(positions, k, [&, &positions = positions](auto n) INLINED {
+                forward_run<Op, decltype(n)::value, true>(task.options, task.chance, positions, run);
             });
-        });
+        }
     }
 }
 
@@ -359,20 +400,19 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
     const Maps& m = task.maps;
     Grid<A> grid(k, m);
     auto copy = room<A>(Op::looks ? grid.size() : 0), sum = room<A>(grid.size());
-    Taps taps;
+    const auto rows = grid.rows(task.rows());
     for (i64 plane = begin; plane < end; plane++) {
         if (Op::looks) grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
         if (Add) std::memset(sum.get(), 0, grid.size() * sizeof(A));
-        along(task.rows(), k.oh, [&](i64 i, i64 repeat) INLINED {
-            grid.taps(i, taps);
+        for (const auto& [i, repeat, positions] : rows) {
             i64 place = (plane * k.oh + i) * k.ow, start = (i * k.sh - k.top) * grid.pitch, step = k.sh * grid.pitch;
             Run<A, A, const Out> run{copy.get() + start, g + place, position ? (u8*)position + place : nullptr,
                 sum.get() + start, k.ow, repeat, step, k.ow, step, members.rows[i], members.columns.get(), place,
                 nullptr, m.w};
-            by_count<A>(taps, k, [&](auto n) INLINED {
-                backward_run<Op, decltype(n)::value, true, Add>(task.options, taps, run);
+            by_count<Op, !Add, Add, A>(positions, k, [&, &positions = positions](auto n) INLINED {
+                backward_run<Op, decltype(n)::value, true, Add>(task.options, positions, run);
             });
-        });
+        }
         grid.empty(sum.get(), to + plane * m.h * m.w);
     }
 }
@@ -384,11 +424,11 @@ inline void taps_of(const Task& task, i64 i, i64 origin, i64 row, i64 slots, Tap
     const Maps& m = task.maps;
     taps.count = 0;
     for (i64 r = 0; r < k.kh; r++) {
-        i64 y = i * k.sh - k.top + r * k.dh;
-        if (y < 0 || y >= m.h) continue;
+        i64 y = k.source(i * k.sh - k.top + r * k.dh, m.h);
+        if (y < 0) continue;
         for (i64 c = 0; c < k.kw; c++) {
-            i64 place = r * k.kw + c, column = c * k.dw;
-            if (origin + column < 0 || origin + column >= m.w || (k.centre >= 0 && place != k.centre)) continue;
+            i64 place = r * k.kw + c, source = k.source(origin + c * k.dw, m.w), column = source - origin;
+            if (source < 0 || (k.centre >= 0 && place != k.centre)) continue;
             taps.add((y * m.w + column) * m.c, y % slots * row + column * (row / m.w), int(place));
         }
     }
@@ -407,7 +447,7 @@ void forward_pixels(const Task& task, const Members<A>& members, const Out* x, O
             taps_of(task, i, origin, m.w, 1, taps);
             Run<A, Out, Out> run{x + origin * m.c, y + place, position ? position + place : nullptr, nullptr, channels,
                 repeat, k.sw * m.c, m.c, 0, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w};
-            by_count<A>(taps, k, [&](auto n) INLINED {
+            by_count<Op, true, true, A>(taps, k, [&](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, false>(task.options, task.chance, taps, run);
             });
         });
@@ -422,7 +462,7 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
     constexpr int L = Lanes<A>::count;
     const Window& k = task.window;
     const Maps& m = task.maps;
-    i64 slots = Add ? k.extent_h() : m.h, pixel = Add ? channels : m.c, row = m.w * pixel, done = 0;
+    i64 slots = Add && !k.border ? k.extent_h() : m.h, pixel = Add ? channels : m.c, row = m.w * pixel, done = 0;
     auto sum = room<A>(Add ? slots * row : 0);
     Taps taps;
     if (Op::looks) x += picture * m.h * m.w * m.c + first;
@@ -445,7 +485,7 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
     if (!Add && !task.covered())
         for (i64 place = 0; place < m.h * m.w; place++) std::memset((void*)(to + place * m.c), 0, channels * sizeof(Out));
     for (i64 i = 0; i < k.oh; i++) {
-        if (Add) finish(std::clamp<i64>(i * k.sh - k.top, done, m.h));
+        if (Add && !k.border) finish(std::clamp<i64>(i * k.sh - k.top, done, m.h));
         along(task.columns(), k.ow, [&](i64 j, i64 repeat) INLINED {
             i64 origin = j * k.sw - k.left, place = ((picture * k.oh + i) * k.ow + j) * m.c + first;
             taps_of(task, i, origin, row, slots, taps);
@@ -453,7 +493,7 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
                 position ? (u8*)position + place : nullptr, into + origin * pixel, channels, repeat, k.sw * m.c, m.c,
                 k.sw * pixel, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w};
             if (!Op::looks) run.x_step = 0;
-            by_count<A>(taps, k, [&](auto n) INLINED {
+            by_count<Op, !Add, Add, A>(taps, k, [&](auto n) INLINED {
                 backward_run<Op, decltype(n)::value, false, Add>(task.options, taps, run);
             });
         });
