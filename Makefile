@@ -7,28 +7,27 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/src
 export WANDB_MODE ?= offline
 
-.PHONY: repro survey antialias test lint constraints clean
+.PHONY: repro test sanitize lint constraints clean
 
 repro: $(BIN)/.installed
 	dvc repro
 	@echo "$(CURDIR)/report/index.html"
 
-# Every local operator of the registry, three seeds each, by a Hydra multirun; goes on where it was stopped.
-survey: $(BIN)/.installed
-	python -m poolbench.stages.train -m 'pool=glob(*)' 'seed=range(3)' hydra.sweep.dir=survey/runs
-	python -m poolbench.stages.report runs=survey/runs
-
-# Does a blur before the stride make a network steadier, and at what accuracy? Blurs of every size against max and
-# average, with and without shifted training pictures, and adaptive polyphase sampling, which needs circular padding.
-ANTIALIAS := python -m poolbench.stages.train -m hydra.sweep.dir=antialias/runs 'seed=range(3)' data.augment_shift=0,3
-antialias: $(BIN)/.installed
-	$(ANTIALIAS) pool=max,average
-	$(ANTIALIAS) pool=max_blur,average_blur 'pool.filter_size=range(2,8)'
-	$(ANTIALIAS) pool=max,aps model.padding_mode=circular
-	python -m poolbench.stages.report runs=antialias/runs
+# One of the studies that `make repro` leaves out: make study-lp; studies/params.yaml lists them.
+study-%: $(BIN)/.installed
+	dvc repro studies/dvc.yaml:study@$*
+	@echo "$(CURDIR)/studies/report/$*/index.html"
 
 test: $(BIN)/.installed-dev
 	python -m pytest -n auto
+
+# The kernels beside the formulas on 10,000 random windows an operator, every access and every operation checked.
+sanitize: export CXXFLAGS = -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+sanitize: export HYPOTHESIS_PROFILE ?= thorough
+sanitize: $(BIN)/.installed-dev
+	python -m poolbench.pooling.native
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		python -m pytest tests/pooling/native/test_agreement.py
 
 lint: $(BIN)/.installed-dev
 	ruff format --check
@@ -40,6 +39,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 		{ echo "Poolbench needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --editable .
+	python -m poolbench.pooling.native
 	touch $@
 
 $(BIN)/.installed-dev: $(BIN)/.installed

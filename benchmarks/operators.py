@@ -27,11 +27,13 @@ from rich.markdown import Markdown
 from rich.progress import track
 from torch import Tensor, nn
 
-from poolbench import pooling
+from poolbench import pooling, provenance
+from poolbench.pooling.native import formulas
 from poolbench.stages import ENVIRONMENT
 
 RESULTS = Path(__file__).parent / "results"
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
+FORMULA = "our formula"
 PASSES = ("forward", "forward + backward")
 
 
@@ -54,6 +56,8 @@ SHAPES: dict[pooling.Kind, dict[str, Shape]] = {
         "A": Shape((64, 64, 32, 32)),
         "B": Shape((32, 128, 56, 56), 3, 2, 1),
         "C": Shape((256, 32, 14, 14)),
+        "H": Shape((128, 16, 28, 28)),  # the first and the last map of the small study, the last of odd size
+        "I": Shape((128, 64, 7, 7)),
     },
     "global": {"D": Shape((64, 256, 14, 14))},
     "token": {"E": Shape((64, 1 + 196, 192))},
@@ -124,7 +128,7 @@ class Row:
     floors: dict[str, float]
     """By pass, as a multiple of the memory floor."""
     peers: dict[str, dict[str, float]]
-    """By peer and pass, our time as a multiple of the peer's."""
+    """By peer and pass, our time as a multiple of the peer's; of a compiled operator its formula is one."""
     saved: float
     """Bytes kept for the backward pass per number of the input."""
 
@@ -147,15 +151,18 @@ def measure(name: str, label: str, shape: Shape, layout: str, seconds: float) ->
     }
     milliseconds: dict[str, float] = {}
     floors: dict[str, float] = {}
-    peers: dict[str, dict[str, float]] = {each: {} for each in builders}
+    compiled = spec.kind == "local" and pooling.backend().name == "native"
+    peers: dict[str, dict[str, float]] = {each: {} for each in (*builders, *([FORMULA] if compiled else []))}
     for each_pass in PASSES:
         backward = each_pass != "forward"
         candidates = {each: step(module, x, boxes, backward) for each, module in modules.items()}
+        if compiled:
+            candidates[FORMULA] = by_formula(candidates[name])
         candidates["floor"] = floor(modules[name], x, boxes, backward)
         times = in_turns(candidates, seconds)
         milliseconds[each_pass] = 1000 * statistics.median(times[name])
         floors[each_pass] = ratio(times[name], times["floor"])
-        for each in builders:
+        for each in peers:
             peers[each][each_pass] = ratio(times[name], times[each])
     return Row(name, label, layout, milliseconds, floors, peers, saved_bytes(modules[name], x, boxes) / x.numel())
 
@@ -185,6 +192,16 @@ def step(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool) 
         module(variable, *boxes).backward(gradient)
 
     return both
+
+
+def by_formula(run: Callable[[], None]) -> Callable[[], None]:
+    """The same without compiled kernels."""
+
+    def plain() -> None:
+        with formulas():
+            run()
+
+    return plain
 
 
 def floor(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool) -> Callable[[], None]:
@@ -261,6 +278,12 @@ def tables(rows: list[Row]) -> str:
         f"| operator | peer | {heading} |",
         "|---|---|" + "---|" * 4,
     ]
+    for name in dict.fromkeys(row.operator for row in rows):
+        both = [row for row in rows if row.operator == name]
+        if len(both[0].peers.keys() - {FORMULA}) > 1:
+            for row in both:
+                others = [times for each, times in row.peers.items() if each != FORMULA]
+                row.peers["fastest"] = {each: max(times[each] for times in others) for each in PASSES}
     for name, peer in dict.fromkeys((row.operator, peer) for row in rows for peer in row.peers):
         both = [row for row in rows if row.operator == name]
         cells = [figures(row.peers[peer][each] for row in both if row.layout == layout) for layout, each in columns]
@@ -277,7 +300,12 @@ def environment() -> dict[str, object]:
     """What the figures depend on."""
     peers = {name for by_name in PEERS.values() for name in by_name}
     versions = {name: metadata.version(name.replace("_", "-")) for name in sorted(peers) if find_spec(name)}
-    return {"threads": 1, "cpu": torch.backends.cpu.get_cpu_capability(), "versions": versions, "dtype": "float32"}
+    return {
+        **provenance.environment(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "peers": versions,
+        "dtype": "float32",
+    }
 
 
 def write(path: Path, text: str) -> None:

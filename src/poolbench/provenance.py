@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from poolbench import pooling
+
 PACKAGES = (
     "torch",
     "torchvision",
@@ -124,6 +126,7 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
+        "backend": pooling.backend().name,
     }
 
 

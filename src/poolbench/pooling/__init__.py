@@ -25,6 +25,7 @@ from poolbench.pooling import (
     tokens,
 )
 from poolbench.pooling.fixed import unpool
+from poolbench.pooling.native import backend
 from poolbench.pooling.registry import KINDS, Kind, Option, Paper, Spec, create, names, register, spec
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Spec",
     "adaptive",
     "attention",
+    "backend",
     "blurred",
     "context",
     "create",

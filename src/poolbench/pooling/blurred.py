@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poolbench.naming import unknown
+from poolbench.pooling import native
 from poolbench.pooling.fixed import Average, Max
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Padding, Size, full_precision, layout, pair, wide
@@ -72,6 +73,9 @@ class LowPass(nn.Module):
         return f"taps={len(self.taps)}, stride={self.stride}, border={self.border!r}"
 
     def forward(self, x: Tensor) -> Tensor:
+        return native.blur(x, self.taps, self.stride, self.border, self._formula)
+
+    def _formula(self, x: Tensor) -> Tensor:
         size, channels = len(self.taps), x.shape[1]
         # Depthwise convolution in bfloat16 is ten times slower than in float32 on a CPU.
         with full_precision(x):

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from poolbench.pooling.native import slide
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Padding, Size, Window, layout, wide
 
@@ -68,6 +69,10 @@ class Max(Local):
 
 def maximum(x: Tensor, window: Window) -> Tensor:
     """The largest value of each window: (N, C, H, W) to (N, C, H', W')."""
+    return slide("max", x, window, lambda x: _maximum(x, window))
+
+
+def _maximum(x: Tensor, window: Window) -> Tensor:
     window.shape(*x.shape[-2:])
     # A dilated window may meet padding alone, for which torch's own padding gives an index outside of the map.
     if window.padding is None or window.dilation != (1, 1):
@@ -171,6 +176,10 @@ class Average(Local):
 
 def average(x: Tensor, window: Window, count_include_pad: bool = True) -> Tensor:
     """The mean of each window, whose dilation is 1: (N, C, H, W) to (N, C, H', W')."""
+    return slide("average", x, window, lambda x: _average(x, window, count_include_pad), counted=count_include_pad)
+
+
+def _average(x: Tensor, window: Window, count_include_pad: bool) -> Tensor:
     if window.padding is None:
         mean = F.avg_pool2d(window.pad(x, 0), window.kernel, window.stride)
         if count_include_pad:
@@ -297,9 +306,14 @@ class Subsample(Local):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        window = self.window
-        left, right, top, bottom = window.border(*x.shape[-2:])
-        above, before = ((size - 1) // 2 * spread for size, spread in zip(window.kernel, window.dilation, strict=True))
-        below, after = (extent - 1 - past for extent, past in zip(window.extent, (above, before), strict=True))
-        centred = F.pad(x, (left - before, right - after, top - above, bottom - below))
-        return F.avg_pool2d(centred, 1, window.stride)  # unlike a strided slice, keeps the gradient's layout
+        (rows, columns), window = self.window.kernel, self.window
+        centre = (rows - 1) // 2 * columns + (columns - 1) // 2
+        return slide("subsample", x, window, lambda x: _centre(x, window), centre=centre)
+
+
+def _centre(x: Tensor, window: Window) -> Tensor:
+    left, right, top, bottom = window.border(*x.shape[-2:])
+    above, before = ((size - 1) // 2 * spread for size, spread in zip(window.kernel, window.dilation, strict=True))
+    below, after = (extent - 1 - past for extent, past in zip(window.extent, (above, before), strict=True))
+    centred = F.pad(x, (left - before, right - after, top - above, bottom - below))
+    return F.avg_pool2d(centred, 1, window.stride)  # unlike a strided slice, keeps the gradient's layout

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from poolbench.naming import unknown
 from poolbench.pooling.fixed import Average, maximum
+from poolbench.pooling.native import slide
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Padding, Size, Window, full_precision, layout, wide
 
@@ -82,7 +83,11 @@ class Mixed(Local):
             self.register_parameter("logit", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        share = self.weight if self.logit is None else wide(self.logit).sigmoid()
+        if self.logit is None:
+            return slide("mixed", x, self.window, lambda x: self._blend(self.weight, x), self.weight)
+        return self._blend(wide(self.logit).sigmoid(), x)
+
+    def _blend(self, share: float | Tensor, x: Tensor) -> Tensor:
         return blend(share, maximum(x, self.window), self.average(x), x)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from poolbench.pooling.fixed import average, maximum
+from poolbench.pooling.native import slide
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Padding, Size, Window, layout, wide
 
@@ -64,7 +65,13 @@ def power_mean(x: Tensor, p: float | Tensor, window: Window) -> Tensor:
     """
     if isinstance(p, float) and p == inf:
         return maximum(x.abs(), window).clamp(min=0)  # a window that meets padding alone: 0
-    if isinstance(p, float) and 1 <= p <= 3 and window.dilation == (1, 1):
+    if isinstance(p, float):
+        return slide("lp", x, window, lambda x: _power_mean(x, p, window), p)
+    return PowerMean.apply(x, p, window)
+
+
+def _power_mean(x: Tensor, p: float, window: Window) -> Tensor:
+    if 1 <= p <= 3 and window.dilation == (1, 1):
         return _low_power_mean(x, p, window)
     return PowerMean.apply(x, p, window)
 
@@ -183,4 +190,4 @@ class SoftPool(Local):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return SoftMean.apply(x, self.window)
+        return slide("softpool", x, self.window, lambda x: SoftMean.apply(x, self.window))

@@ -106,6 +106,13 @@ class Window:
                 count -= 1  # as torch: no window may start in the padding after the map
         return count, before, (count - 1) * stride + extent - size - before
 
+    def plan(self, height: int, width: int, counted: bool) -> tuple[int, ...]:
+        """What a kernel is told of the windows on a map; `counted` is whether an average counts the padding."""
+        (rows, top, _), (columns, left, _) = self._axis(0, height), self._axis(1, width)
+        reach = self.extent if self.padding is None else self.padding
+        padding = (top, reach[0], left, reach[1]) if counted else (0, 0, 0, 0)
+        return (*self.kernel, *self.stride, *self.dilation, top, left, rows, columns, *padding)
+
     def covered(self, size: Sequence[int], padding: bool) -> tuple[list[int], list[int]]:
         """How many rows and columns of each window lie in a map of this size, with its padding or without.
 

@@ -1,0 +1,73 @@
+"""Compiles the kernels for this machine, once: later processes find the library in the user's cache folder."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+FOLDER = Path(__file__).parent
+SOURCES = ("kernels.cpp", "slide.h", "operators.h", "lanes.h")
+FLAGS = ("-std=c++20", "-O2", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-w")
+"""$CXXFLAGS come after them."""
+KERNELS = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in SOURCES)).hexdigest()
+"""Of the sources: what runs of an operator that has a kernel depend on."""
+
+
+class BuildError(Exception):
+    """There is no compiler, or it failed; the message is one line."""
+
+
+def compiler() -> str:
+    """The C++ compiler: $CXX, or the system's."""
+    wanted = os.environ.get("CXX", "g++")
+    found = shutil.which(wanted)
+    if found is None:
+        raise BuildError(f"no C++ compiler is called {wanted}")
+    return found
+
+
+def library(path: str) -> Path:
+    """Where the library lies that a compiler makes of these sources, for this torch and this processor."""
+    version = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    able = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    parts = (KERNELS, version, *_flags(), torch.__version__, platform.machine(), able)
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "poolbench" / f"kernels-{key}.so"
+
+
+def build() -> Path:
+    """The library, compiled unless it is there; processes that do so at once do not see each other's halves."""
+    path = compiler()
+    file = library(path)
+    if not file.exists():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=file.parent) as aside:
+                made = Path(aside) / file.name
+                _compile(path, made)
+                made.replace(file)
+        except OSError as error:
+            raise BuildError(f"{file.parent} cannot be written: {error.strerror}") from error
+    return file
+
+
+def _flags() -> list[str]:
+    return [*FLAGS, *os.environ.get("CXXFLAGS", "").split()]
+
+
+def _compile(path: str, made: Path) -> None:
+    home = Path(torch.__file__).parent
+    libraries = (f"-L{home / 'lib'}", "-ltorch_cpu", "-lc10")
+    command = [path, *_flags(), f"-I{home / 'include'}", str(FOLDER / SOURCES[0]), "-o", str(made), *libraries]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    if answer.returncode:
+        errors = [line for line in answer.stderr.splitlines() if "error" in line]
+        raise BuildError(f"{path} failed: {(errors or answer.stderr.splitlines() or ['no message'])[0]}")

@@ -1,0 +1,173 @@
+// The operators for torch: by torch's stable interface, so that this compiles without its large headers.
+#include <string>
+#include <tuple>
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include "slide.h"
+
+using torch::stable::Tensor;
+using Type = torch::headeronly::ScalarType;
+using Numbers = std::vector<i64>;
+
+constexpr i64 GRAIN = 32768;  // numbers that are worth a thread
+
+Tensor empty(i64 n, i64 c, i64 h, i64 w, bool last, int32_t type) {
+    i64 sizes[] = {n, c, h, w};
+    i64 planar[] = {c * h * w, h * w, w, 1}, pixels[] = {c * h * w, 1, w * c, c};
+    AtenTensorHandle made;
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+        4, sizes, last ? pixels : planar, type, aoti_torch_device_type_cpu(), 0, &made));
+    return Tensor(made);
+}
+
+int32_t code(Type type) {
+    return type == Type::Double ? aoti_torch_dtype_float64()
+         : type == Type::Float  ? aoti_torch_dtype_float32()
+                                : aoti_torch_dtype_bfloat16();
+}
+
+Window window_of(const Numbers& plan) {
+    STD_TORCH_CHECK(plan.size() == 17, "poolbench: a plan has 17 numbers");
+    const i64* p = plan.data();
+    return {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], {p[10], p[11], p[12], p[13]}, p[14], p[15]};
+}
+
+// All pictures and channels, shared out to the threads: planes in NCHW, else pictures or, of few, their channels.
+template <class A, class Planes, class Pixels>
+void share(const Maps& m, const Planes& planes, const Pixels& pixels) {
+    if (!m.last) {
+        i64 grain = std::max<i64>(1, GRAIN / std::max<i64>(1, m.h * m.w));
+        return torch::stable::parallel_for(0, m.n * m.c, grain, planes);
+    }
+    i64 threads = torch::stable::get_num_threads(), parts = m.n >= threads ? 1 : threads;
+    i64 lanes = Lanes<A>::count * 4, width = (m.c + parts * lanes - 1) / (parts * lanes) * lanes;
+    parts = (m.c + width - 1) / width;
+    i64 grain = std::max<i64>(1, GRAIN / std::max<i64>(1, m.h * m.w * std::min(width, m.c)));
+    torch::stable::parallel_for(0, m.n * parts, grain, [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; i++) {
+            i64 first = i % parts * width;
+            pixels(i / parts, first, std::min(width, m.c - first));
+        }
+    });
+}
+
+template <class Op, class A, class Out>
+void forward(const Task& task, const void* x, void* y, u8* position) {
+    const Members<A> members(task);
+    share<A>(task.maps,
+        [&](i64 begin, i64 end) {
+            forward_planes<Op, A, Out>(task, members, (const Out*)x, (Out*)y, position, begin, end);
+        },
+        [&](i64 picture, i64 first, i64 channels) {
+            forward_pixels<Op, A, Out>(task, members, (const Out*)x, (Out*)y, position, picture, first, channels);
+        });
+}
+
+template <class Op, bool Add, class A, class Out>
+void backward(const Task& task, const void* x, const void* g, const u8* position, void* to) {
+    const Members<A> members(task);
+    share<A>(task.maps,
+        [&](i64 begin, i64 end) {
+            backward_planes<Op, Add, A, Out>(
+                task, members, (const Out*)x, (const Out*)g, position, (Out*)to, begin, end);
+        },
+        [&](i64 picture, i64 first, i64 channels) {
+            backward_pixels<Op, Add, A, Out>(
+                task, members, (const Out*)x, (const Out*)g, position, (Out*)to, picture, first, channels);
+        });
+}
+
+template <class F> void by_name(const std::string& name, F f) {
+    if (name == "max") return f(Max{});
+    if (name == "average") return f(Average{});
+    if (name == "subsample") return f(Subsample{});
+    if (name == "blur") return f(Blur{});
+    if (name == "mixed") return f(Mixed{});
+    if (name == "lp") return f(Lp{});
+    if (name == "stochastic") return f(Stochastic{});
+    if (name == "expectation") return f(Expectation{});
+    if (name == "softpool") return f(SoftPool{});
+    STD_TORCH_CHECK(false, "poolbench: no kernel is called ", name);
+}
+
+template <class F> void by_type(Type type, F f) {
+    if (type == Type::Double) return f(double{}, double{});
+    if (type == Type::Float) return f(float{}, float{});
+    STD_TORCH_CHECK(type == Type::BFloat16, "poolbench: kernels take float32, float64 and bfloat16");
+    f(float{}, bf16{});
+}
+
+Task task_of(i64 pictures, i64 channels, i64 height, i64 width, const Numbers& plan, double number,
+    const std::optional<Tensor>& extra) {
+    Task task{window_of(plan), {pictures, channels, height, width, plan[16] != 0}, {number}, {}};
+    const Window& k = task.window;
+    STD_TORCH_CHECK(k.kh * k.kw < NONE, "poolbench: a window has fewer than 255 positions");
+    if (!extra) return task;
+    if (extra->dim() == 1 && extra->scalar_type() != Type::Long) {  // a filter, for rows and columns alike
+        auto tap = [&](i64 i) {
+            return extra->scalar_type() == Type::Double ? ((const double*)extra->data_ptr())[i]
+                                                        : double(((const float*)extra->data_ptr())[i]);
+        };
+        STD_TORCH_CHECK(extra->size(0) == k.kh && k.kh == k.kw, "poolbench: a filter is as large as its window");
+        for (i64 i = 0; i < k.kh * k.kw; i++) task.options.weight[i] = tap(i / k.kw) * tap(i % k.kw);
+    } else if (extra->scalar_type() == Type::Long) {
+        task.chance.seed = *(const i64*)extra->data_ptr();
+    } else {
+        task.chance.given = extra->data_ptr();
+    }
+    return task;
+}
+
+std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::string name, Numbers plan, double number,
+    bool keep) {
+    const Task task = task_of(x.size(0), x.size(1), x.size(2), x.size(3), plan, number, extra);
+    const Window& k = task.window;
+    const Maps& m = task.maps;
+    Tensor y = empty(m.n, m.c, k.oh, k.ow, m.last, code(x.scalar_type()));
+    std::optional<Tensor> position;
+    by_name(name, [&](auto op) {
+        using Op = decltype(op);
+        bool kept = Op::keeps && keep;
+        position = empty(kept ? m.n : 0, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8());
+        by_type(x.scalar_type(), [&](auto a, auto out) {
+            forward<Op, decltype(a), decltype(out)>(
+                task, x.data_ptr(), y.data_ptr(), kept ? (u8*)position->data_ptr() : nullptr);
+        });
+    });
+    return {y, *position};
+}
+
+Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> position, std::optional<Tensor> extra,
+    std::string name, Numbers plan, i64 height, i64 width, double number) {
+    const Task task = task_of(g.size(0), g.size(1), height, width, plan, number, extra);
+    const Maps& m = task.maps;
+    Tensor to = empty(m.n, m.c, m.h, m.w, m.last, code(g.scalar_type()));
+    by_name(name, [&](auto op) {
+        using Op = decltype(op);
+        STD_TORCH_CHECK(x.has_value() || !Op::looks, "poolbench: the backward of ", name, " needs its input");
+        STD_TORCH_CHECK(position.has_value() || !Op::keeps, "poolbench: the backward of ", name, " needs positions");
+        by_type(g.scalar_type(), [&](auto a, auto out) {
+            using A = decltype(a);
+            using Out = decltype(out);
+            auto run = task.apart() ? backward<Op, false, A, Out> : backward<Op, true, A, Out>;
+            run(task, x ? x->data_ptr() : nullptr, g.data_ptr(), position ? (u8*)position->data_ptr() : nullptr,
+                to.data_ptr());
+        });
+    });
+    return to;
+}
+
+STABLE_TORCH_LIBRARY(poolbench, m) {
+    m.def("slide(Tensor x, Tensor? extra, str name, int[] plan, float number, bool keep) -> (Tensor, Tensor)");
+    m.def("slide_backward(Tensor g, Tensor? x, Tensor? position, Tensor? extra, str name, int[] plan, int height, "
+          "int width, float number) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(poolbench, CPU, m) {
+    m.impl("slide", TORCH_BOX(&slide));
+    m.impl("slide_backward", TORCH_BOX(&slide_backward));
+}

@@ -1,0 +1,246 @@
+// Vectors as wide as a cache line: the compiler cuts them to what the machine has. bfloat16 is computed in float32.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#ifdef __AVX512BW__
+#include <immintrin.h>
+#endif
+
+using i64 = std::int64_t;
+using u8 = std::uint8_t;
+
+struct bf16 {
+    std::uint16_t bits;
+};
+
+#define INLINED __attribute__((always_inline))
+#define INLINE inline INLINED
+#define UNROLLED _Pragma("GCC unroll 16")
+
+template <class A> struct Lanes;
+
+template <> struct Lanes<float> {
+    static constexpr int count = 16;
+    typedef float V __attribute__((vector_size(64)));
+    typedef std::int32_t M __attribute__((vector_size(64)));
+    typedef std::uint32_t U __attribute__((vector_size(64)));
+    typedef std::uint16_t H __attribute__((vector_size(32)));
+    typedef u8 B __attribute__((vector_size(16)));
+};
+
+template <> struct Lanes<double> {
+    static constexpr int count = 8;
+    typedef double V __attribute__((vector_size(64)));
+    typedef std::int64_t M __attribute__((vector_size(64)));
+    typedef std::uint32_t U __attribute__((vector_size(32)));
+    typedef u8 B __attribute__((vector_size(8)));
+};
+
+template <class A> using Vec = typename Lanes<A>::V;
+template <class A> using Mask = typename Lanes<A>::M;
+
+template <class A> INLINE Vec<A> splat(A value) { return value - Vec<A>{}; }
+template <class A> INLINE Mask<A> number(int value) { return value - Mask<A>{}; }
+
+// The first n elements of a vector of raw integers; the rest is 0. n is below the number of lanes.
+template <class R, class T> INLINE R part(const T* from, i64 n) {
+    R raw{};
+#ifdef __AVX512BW__
+    if constexpr (sizeof(R) == 64 && sizeof(T) == 4)
+        return (R)_mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), from);
+    else if constexpr (sizeof(R) == 64 && sizeof(T) == 8)
+        return (R)_mm512_maskz_loadu_epi64((__mmask8)((1u << n) - 1), from);
+    else if constexpr (sizeof(R) == 32 && sizeof(T) == 2)
+        return (R)_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), from);
+    else if constexpr (sizeof(R) == 16 && sizeof(T) == 1)
+        return (R)_mm_maskz_loadu_epi8((__mmask16)((1u << n) - 1), from);
+    else
+#endif
+        std::memcpy(&raw, from, n * sizeof(T));
+    return raw;
+}
+
+template <class R, class T> INLINE void put(T* to, R raw, i64 n) {
+#ifdef __AVX512BW__
+    if constexpr (sizeof(R) == 64 && sizeof(T) == 4)
+        _mm512_mask_storeu_epi32(to, (__mmask16)((1u << n) - 1), (__m512i)raw);
+    else if constexpr (sizeof(R) == 64 && sizeof(T) == 8)
+        _mm512_mask_storeu_epi64(to, (__mmask8)((1u << n) - 1), (__m512i)raw);
+    else if constexpr (sizeof(R) == 32 && sizeof(T) == 2)
+        _mm256_mask_storeu_epi16(to, (__mmask16)((1u << n) - 1), (__m256i)raw);
+    else if constexpr (sizeof(R) == 16 && sizeof(T) == 1)
+        _mm_mask_storeu_epi8(to, (__mmask16)((1u << n) - 1), (__m128i)raw);
+    else
+#endif
+        std::memcpy(to, &raw, n * sizeof(T));
+}
+
+INLINE Vec<float> widen(Lanes<float>::H half) {
+    return (Vec<float>)(__builtin_convertvector(half, Lanes<float>::U) << 16);
+}
+
+// To the nearest, ties to even, as torch.
+INLINE Lanes<float>::H narrow(Vec<float> value) {
+    auto bits = (Lanes<float>::U)value;
+    auto rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    auto nan = (Lanes<float>::U)(value != value);
+    return __builtin_convertvector((nan & 0x7fc0u) | (~nan & rounded), Lanes<float>::H);
+}
+
+template <class A> INLINE Vec<A> load(const A* from) {
+    Vec<A> value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+}
+template <class A> INLINE Vec<A> load(const A* from, i64 n) {
+    return n >= Lanes<A>::count ? load<A>(from) : (Vec<A>)part<Mask<A>>(from, n);
+}
+template <class A> INLINE Vec<float> load(const bf16* from) {
+    Lanes<float>::H half;
+    std::memcpy(&half, from, sizeof half);
+    return widen(half);
+}
+template <class A> INLINE Vec<float> load(const bf16* from, i64 n) {
+    return n >= Lanes<float>::count ? load<float>(from) : widen(part<Lanes<float>::H>(from, n));
+}
+template <class A> INLINE Mask<A> load(const u8* from, i64 n) {
+    typename Lanes<A>::B bytes;
+    if (n >= Lanes<A>::count)
+        std::memcpy(&bytes, from, sizeof bytes);
+    else
+        bytes = part<typename Lanes<A>::B>(from, n);
+    return __builtin_convertvector(bytes, Mask<A>);
+}
+
+template <class A> INLINE void store(A* to, Vec<A> value, i64 n) {
+    if (n >= Lanes<A>::count)
+        std::memcpy(to, &value, sizeof value);
+    else
+        put(to, (Mask<A>)value, n);
+}
+template <class A> INLINE void store(bf16* to, Vec<float> value, i64 n) {
+    auto half = narrow(value);
+    if (n >= Lanes<float>::count)
+        std::memcpy(to, &half, sizeof half);
+    else
+        put(to, half, n);
+}
+template <class A> INLINE void store(u8* to, Mask<A> value, i64 n) {
+    auto bytes = __builtin_convertvector(value, typename Lanes<A>::B);
+    if (n >= Lanes<A>::count)
+        std::memcpy(to, &bytes, sizeof bytes);
+    else
+        put(to, bytes, n);
+}
+
+INLINE float one(float value) { return value; }
+INLINE double one(double value) { return value; }
+INLINE float one(bf16 value) {
+    std::uint32_t bits = std::uint32_t(value.bits) << 16;
+    float wide;
+    std::memcpy(&wide, &bits, 4);
+    return wide;
+}
+INLINE void set(float* to, float value) { *to = value; }
+INLINE void set(double* to, double value) { *to = value; }
+INLINE void set(bf16* to, float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    to->bits = value != value ? 0x7fc0 : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
+
+// Every second element of two vectors that follow one another, and back.
+template <class V> INLINE V evens(V a, V b) {
+    if constexpr (sizeof(a[0]) == 4)
+        return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    else
+        return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+}
+template <class V> INLINE V odds(V a, V b) {
+    if constexpr (sizeof(a[0]) == 4)
+        return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    else
+        return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+}
+template <class V> INLINE V zip_low(V a, V b) {
+    if constexpr (sizeof(a[0]) == 4)
+        return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    else
+        return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+}
+template <class V> INLINE V zip_high(V a, V b) {
+    if constexpr (sizeof(a[0]) == 4)
+        return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    else
+        return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
+template <class M> INLINE bool any(M mask) {
+    bool found = false;
+    for (unsigned lane = 0; lane < sizeof(M) / sizeof(mask[0]); lane++) found |= mask[lane] != 0;
+    return found;
+}
+#ifdef __AVX512BW__
+INLINE bool any(Mask<float> mask) { return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0; }
+#endif
+
+// e^x and log x of a vector. float32 to 2 ulp: x = n log 2 + r, and a polynomial of r (Cody and Waite).
+INLINE Vec<double> exponential(Vec<double> x) {
+    for (int lane = 0; lane < 8; lane++) x[lane] = std::exp(x[lane]);
+    return x;
+}
+INLINE Vec<float> exponential(Vec<float> x) {
+    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+    auto shifted = x * 1.44269504f + magic;
+    auto n = shifted - magic;
+    auto r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    auto y = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * r * r + r + 1.0f;
+    auto scaled = (Vec<float>)((Mask<float>)y + ((Mask<float>)shifted << 23));
+    scaled = x < -87.3f ? Vec<float>{} : scaled;
+    scaled = x > 88.7f ? splat(std::numeric_limits<float>::infinity()) : scaled;
+    return x != x ? x : scaled;
+}
+INLINE Vec<double> logarithm(Vec<double> x) {
+    for (int lane = 0; lane < 8; lane++) x[lane] = std::log(x[lane]);
+    return x;
+}
+INLINE Vec<float> logarithm(Vec<float> x) {  // of normal numbers
+    auto bits = (Mask<float>)x;
+    auto e = __builtin_convertvector((bits >> 23) - 126, Vec<float>);
+    auto m = (Vec<float>)((bits & 0x7fffff) | 0x3f000000);
+    auto low = m < 0.70710678f;
+    e = low ? e - 1.0f : e;
+    m = low ? m + m - 1.0f : m - 1.0f;
+    auto z = m * m;
+    auto y = m * 7.0376836292e-2f - 1.1514610310e-1f;
+    y = y * m + 1.1676998740e-1f;
+    y = y * m - 1.2420140846e-1f;
+    y = y * m + 1.4249322787e-1f;
+    y = y * m - 1.6668057665e-1f;
+    y = y * m + 2.0000714765e-1f;
+    y = y * m - 2.4999993993e-1f;
+    y = y * m + 3.3333331174e-1f;
+    y = y * m * z + e * -2.12194440e-4f - z * 0.5f;
+    return m + y + e * 0.693359375f;
+}
+INLINE Vec<double> root(Vec<double> x) {
+    for (int lane = 0; lane < 8; lane++) x[lane] = std::sqrt(x[lane]);
+    return x;
+}
+INLINE Vec<float> root(Vec<float> x) {
+#ifdef __AVX512BW__
+    return (Vec<float>)_mm512_sqrt_ps((__m512)x);
+#else
+    for (int lane = 0; lane < 16; lane++) x[lane] = std::sqrt(x[lane]);
+    return x;
+#endif
+}

@@ -1,0 +1,308 @@
+// What each operator does with one vector of windows. It keeps the position of each window for the backward pass, draws
+// random numbers, and looks at the input again in the backward pass,
+// and is compiled apart for 2x2 and 3x3 windows, or not. x[t] is the t-th of x.count values of every window, in the order
+// of the kernel's positions; x.place(t) is which position that is. What lies outside of the map is left out, or is
+// Op::padding. `members` is how many positions an average counts.
+#pragma once
+
+#include "lanes.h"
+
+constexpr int NONE = 255;  // in place of a position
+constexpr double INF = std::numeric_limits<double>::infinity();
+
+struct Options {
+    double number = 0;       // p, or the share of the maximum
+    double weight[NONE] = {};  // of each position, of a filter
+};
+
+template <class A> INLINE Vec<A> magnitude(Vec<A> v) { return v < 0 ? -v : v; }
+
+struct Max {
+    static constexpr bool keeps = true;
+    static constexpr bool draws = false;
+    static constexpr bool looks = false;
+    static constexpr bool unrolls = true;
+    static constexpr double padding = -INF;
+    template <class A, class X>
+    INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>& position) {
+        y = splat<A>(-INF);
+        position = x.first();
+        UNROLLED for (int t = 0; t < x.count; t++) {
+            Vec<A> v = x[t];
+            auto wins = (v > y) | (v != v);
+            y = wins ? v : y;
+            position = wins ? number<A>(x.place(t)) : position;
+        }
+        x.settle(position);
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A> position, Give give) {
+        UNROLLED for (int t = 0; t < x.count; t++) give(t, position == x.place(t) ? g : Vec<A>{});
+    }
+};
+
+struct Average {
+    static constexpr bool keeps = false;
+    static constexpr bool draws = false;
+    static constexpr bool looks = false;
+    static constexpr bool unrolls = true;
+    static constexpr double padding = 0;
+    template <class A, class X>
+    INLINE static void forward(const Options&, const X& x, Vec<A> members, Vec<A>, Vec<A>& y, Mask<A>&) {
+        Vec<A> sum{};
+        UNROLLED for (int t = 0; t < x.count; t++) sum += x[t];
+        y = sum / members;
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options&, const X& x, Vec<A> members, Vec<A> g, Mask<A>, Give give) {
+        g /= members;
+        UNROLLED for (int t = 0; t < x.count; t++) give(t, g);
+    }
+};
+
+// One position alone, to which Window::centre has cut the windows.
+struct Subsample {
+    static constexpr bool keeps = false;
+    static constexpr bool draws = false;
+    static constexpr bool looks = false;
+    static constexpr bool unrolls = false;
+    static constexpr double padding = 0;
+    template <class A, class X>
+    INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
+        y = x.count ? x[0] : Vec<A>{};
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
+        if (x.count) give(0, g);
+    }
+};
+
+struct Blur {
+    static constexpr bool keeps = false;
+    static constexpr bool draws = false;
+    static constexpr bool looks = false;
+    static constexpr bool unrolls = true;
+    static constexpr double padding = 0;
+    template <class A, class X>
+    INLINE static void forward(const Options& o, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
+        y = Vec<A>{};
+        UNROLLED for (int t = 0; t < x.count; t++) y += x[t] * A(o.weight[x.place(t)]);
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options& o, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
+        UNROLLED for (int t = 0; t < x.count; t++) give(t, g * A(o.weight[x.place(t)]));
+    }
+};
+
+struct Mixed {
+    static constexpr bool keeps = true;
+    static constexpr bool draws = false;
+    static constexpr bool looks = false;
+    static constexpr bool unrolls = false;
+    static constexpr double padding = 0;
+    template <class A, class X>
+    INLINE static void forward(const Options& o, const X& x, Vec<A> members, Vec<A>, Vec<A>& y, Mask<A>& position) {
+        Vec<A> largest = splat<A>(-INF), sum{};
+        position = x.first();
+        for (int t = 0; t < x.count; t++) {
+            Vec<A> v = x[t];
+            auto wins = ((v > largest) | (v != v)) & x.inside(t);
+            largest = wins ? v : largest;
+            position = wins ? number<A>(x.place(t)) : position;
+            sum += v;
+        }
+        x.settle(position);
+        y = largest * A(o.number) + sum / members * A(1 - o.number);
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options& o, const X& x, Vec<A> members, Vec<A> g, Mask<A> position, Give give) {
+        Vec<A> share = g * A(1 - o.number) / members, whole = g * A(o.number);
+        for (int t = 0; t < x.count; t++) give(t, share + (position == x.place(t) ? whole : Vec<A>{}));
+    }
+};
+
+// |x|^p, and the mean of the powers of each window as parts of its maximum `scale`, so that no power overflows.
+template <class A> INLINE Vec<A> power(Vec<A> x, A p) {
+    if (p == 2) return x * x;
+    if (p == 1) return x;
+    if (p == A(0.5)) return root(x);
+    if (p == 3) return x * x * x;
+    Vec<A> y = exponential(Vec<A>(logarithm(x) * p));
+    return x < std::numeric_limits<A>::min() ? Vec<A>{} : y;
+}
+
+struct Lp {
+    static constexpr bool keeps = false;
+    static constexpr bool draws = false;
+    static constexpr bool looks = true;
+    static constexpr bool unrolls = false;
+    static constexpr double padding = 0;
+    template <class A, class X>
+    INLINE static void powers(A p, const X& x, Vec<A> members, Vec<A>& scale, Vec<A>& mean) {
+        Vec<A> sum{};
+        scale = splat<A>(1);
+        if (p == 2) {
+            UNROLLED for (int t = 0; t < x.count; t++) sum += x[t] * x[t];
+            const A low = std::numeric_limits<A>::min() * 0x1p40, high = std::numeric_limits<A>::max();
+            if (!any((sum < low) | !(sum <= high))) {
+                mean = sum / members;
+                return;
+            }
+        }
+        Vec<A> largest{};
+        for (int t = 0; t < x.count; t++) {
+            Vec<A> v = magnitude<A>(x[t]);
+            largest = v > largest ? v : largest;
+        }
+        scale = (largest > 0) & (largest <= std::numeric_limits<A>::max()) ? largest : scale;
+        sum = Vec<A>{};
+        for (int t = 0; t < x.count; t++) {
+            Vec<A> v = magnitude<A>(x[t]);
+            sum += v != v ? v : largest > std::numeric_limits<A>::max() ? largest : power<A>(v / scale, p);
+        }
+        mean = sum / members;
+    }
+    template <class A, class X>
+    INLINE static void forward(const Options& o, const X& x, Vec<A> members, Vec<A>, Vec<A>& y, Mask<A>&) {
+        Vec<A> scale, mean;
+        powers<A>(o.number, x, members, scale, mean);
+        auto finite = mean <= std::numeric_limits<A>::max();
+        y = finite ? scale * (o.number == 2 ? root(mean) : power<A>(mean, 1 / o.number)) : mean;
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options& o, const X& x, Vec<A> members, Vec<A> g, Mask<A>, Give give) {
+        const A p = o.number;
+        Vec<A> scale, mean;
+        powers<A>(p, x, members, scale, mean);
+        auto empty = mean == 0;
+        mean = empty ? splat<A>(1) : mean;
+        g = empty ? Vec<A>{} : g / members;
+        if (p == 2) {
+            g /= root(mean) * scale;
+            UNROLLED for (int t = 0; t < x.count; t++) give(t, g * x[t]);
+            return;
+        }
+        g *= power<A>(mean, 1 / p - 1);
+        for (int t = 0; t < x.count; t++) {
+            Vec<A> v = x[t], part = g * power<A>(magnitude<A>(v) / scale, p - 1);
+            part = v == 0 ? Vec<A>{} : part;
+            give(t, v < 0 ? -part : part);
+        }
+    }
+};
+
+// Values are summed by this part of theirs: a window holds fewer than 2^8, so that their sum cannot overflow.
+constexpr double SHARE = 0x1p-8;
+
+template <class A> INLINE Vec<A> positive(Vec<A> v) { return v < 0 ? Vec<A>{} : v; }
+
+struct Stochastic {
+    static constexpr bool keeps = true;
+    static constexpr bool draws = true;
+    static constexpr bool looks = false;
+    static constexpr bool unrolls = true;
+    static constexpr double padding = 0;
+    template <class A, class X>
+    INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A> chance, Vec<A>& y, Mask<A>& position) {
+        Vec<A> total{}, passed{};
+        UNROLLED for (int t = 0; t < x.count; t++) total += positive<A>(x[t]) * A(SHARE);
+        Vec<A> threshold = chance * total;
+        y = Vec<A>{};
+        position = number<A>(NONE);
+        UNROLLED for (int t = 0; t < x.count; t++) {
+            Vec<A> v = positive<A>(x[t]);
+            auto beyond = threshold >= passed;
+            y = beyond ? v : y;
+            position = beyond ? number<A>(x.place(t)) : position;
+            passed += v * A(SHARE);
+        }
+        position = total == 0 ? number<A>(NONE) : position;
+        y += total * 0;  // NaN or infinity among the values: NaN
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options& o, const X& x, Vec<A> members, Vec<A> g, Mask<A> position, Give give) {
+        Max::backward<A>(o, x, members, g, position, give);
+    }
+};
+
+struct Expectation {
+    static constexpr bool keeps = false;
+    static constexpr bool draws = false;
+    static constexpr bool looks = true;
+    static constexpr bool unrolls = false;
+    static constexpr double padding = 0;
+    template <class A, class X>
+    INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
+        Vec<A> total;
+        mean<A>(x, total, y);
+    }
+    template <class A, class X> INLINE static void mean(const X& x, Vec<A>& total, Vec<A>& y) {
+        total = Vec<A>{};
+        for (int t = 0; t < x.count; t++) total += positive<A>(x[t]) * A(SHARE);
+        total = total == 0 ? splat<A>(1) : total;
+        y = Vec<A>{};
+        for (int t = 0; t < x.count; t++) {
+            Vec<A> v = positive<A>(x[t]);
+            y += v * A(SHARE) / total * v;
+        }
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
+        Vec<A> total, y;
+        mean<A>(x, total, y);
+        g = g * A(SHARE) / total;
+        for (int t = 0; t < x.count; t++) {
+            Vec<A> v = x[t];
+            give(t, v < 0 ? Vec<A>{} : g * (v + v - y));
+        }
+    }
+};
+
+struct SoftPool {
+    static constexpr bool keeps = false;
+    static constexpr bool draws = false;
+    static constexpr bool looks = true;
+    static constexpr bool unrolls = false;
+    static constexpr double padding = -INF;
+    template <class A> INLINE static Vec<A> below(Vec<A> v, Vec<A> limit) {
+        v -= limit;
+        v = v > 0 ? Vec<A>{} : v;
+        return v < -1e4 ? splat<A>(-1e4) : v;
+    }
+    template <class A, class X>
+    INLINE static void mean(const X& x, Vec<A>& largest, Vec<A>& limit, Vec<A>& total, Vec<A>& y) {
+        const A most = std::numeric_limits<A>::max();
+        largest = splat<A>(-INF);
+        for (int t = 0; t < x.count; t++) {
+            Vec<A> v = x[t];
+            largest = (v > largest) | (v != v) ? v : largest;
+        }
+        limit = largest > most ? splat<A>(most) : largest;
+        limit = limit < -most ? splat<A>(-most) : limit;
+        total = y = Vec<A>{};
+        for (int t = 0; t < x.count; t++) {
+            Vec<A> v = below<A>(x[t], limit), weight = exponential(v);
+            total += weight;
+            y += weight * v;
+        }
+        total = total < 1 ? splat<A>(1) : total;
+        y /= total;
+    }
+    template <class A, class X>
+    INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
+        Vec<A> largest, limit, total;
+        mean<A>(x, largest, limit, total, y);
+        y += largest;
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
+        Vec<A> largest, limit, total, y;
+        mean<A>(x, largest, limit, total, y);
+        g /= total;
+        y -= 1;
+        for (int t = 0; t < x.count; t++) {
+            Vec<A> v = below<A>(x[t], limit);
+            give(t, g * exponential(v) * (v - y));
+        }
+    }
+};

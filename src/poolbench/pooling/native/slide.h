@@ -1,0 +1,502 @@
+// Slides a window over maps, forward and backward, in either layout. Vectors lie along what is contiguous: the channels
+// of a pixel (channels_last), or a row of outputs (NCHW), for which a plane is first copied with its columns sorted by
+// their remainder by the stride, so that a position of the kernel meets neighbours in neighbouring outputs.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "operators.h"
+
+struct Window {
+    i64 kh, kw, sh, sw, dh, dw, top, left, oh, ow;
+    i64 padding[4];  // above, below, before, after: how much of the padding an average counts
+    i64 centre;      // the one position that is looked at, or -1
+    i64 border;      // what lies beyond the map: see `source`
+
+    i64 extent_h() const { return dh * (kh - 1) + 1; }
+    i64 extent_w() const { return dw * (kw - 1) + 1; }
+
+    // The place in a map of this size that stands for place `i`, or -1: nothing lies there.
+    i64 source(i64 i, i64 size) const {
+        if (0 <= i && i < size) return i;
+        auto modulo = [](i64 i, i64 period) { return (i % period + period) % period; };
+        i64 period = std::max<i64>(2 * (size - 1), 1);
+        switch (border) {
+            case 1: return std::min(modulo(i, period), modulo(-i, period));  // reflect
+            case 2: return std::clamp<i64>(i, 0, size - 1);                  // replicate
+            case 3: return modulo(i, size);                                  // circular
+            default: return -1;
+        }
+    }
+};
+
+struct Maps {
+    i64 n, c, h, w;
+    bool last;
+};
+
+template <class A> using Aligned = std::unique_ptr<A[], decltype(&std::free)>;
+
+template <class A> Aligned<A> room(i64 size) {
+    i64 bytes = (size * sizeof(A) + 2 * 64 + 63) / 64 * 64;
+    Aligned<A> memory((A*)std::aligned_alloc(64, bytes), &std::free);
+    std::memset(memory.get(), 0, bytes);
+    return memory;
+}
+
+// How many positions of each window an average counts, along one axis; at least 1.
+template <class A> Aligned<A> members(i64 count, i64 stride, i64 before, i64 kernel, i64 spread, i64 low, i64 high) {
+    auto found = room<A>(count + Lanes<A>::count);
+    for (i64 i = 0; i < count + Lanes<A>::count; i++) {
+        i64 inside = 0;
+        for (i64 k = 0; k < kernel; k++) {
+            i64 place = i * stride - before + k * spread;
+            inside += low <= place && place < high;
+        }
+        found[i] = std::max<i64>(inside, 1);
+    }
+    return found;
+}
+
+// The positions of a window that lie in the map: where each lies from the window's origin, and its number.
+struct Taps {
+    int count = 0;
+    i64 offset[NONE], target[NONE];  // in what is read, and in what the gradient is written to
+    u8 number[NONE];
+
+    void add(i64 from, i64 to, int place) {
+        offset[count] = from;
+        target[count] = to;
+        number[count++] = u8(place);
+    }
+};
+
+template <class A> INLINE Mask<A> steps() {
+    Mask<A> lane;
+    for (int i = 0; i < Lanes<A>::count; i++) lane[i] = i;
+    return lane;
+}
+
+// The offsets of the positions, and their numbers: known where a window of N positions lies wholly in the map.
+template <int N> struct Offsets {
+    static constexpr int count = N;
+    i64 offset[N];
+    explicit Offsets(const Taps&, const i64* from) { std::copy(from, from + N, offset); }
+    INLINE int place(int t) const { return t; }
+};
+template <> struct Offsets<0> {
+    int count;
+    const i64* offset;
+    const u8* number;
+    Offsets(const Taps& taps, const i64* from) : count(taps.count), offset(from), number(taps.number) {}
+    INLINE int place(int t) const { return number[t]; }
+};
+
+// One vector of windows: `lanes` of them, or, where what is read goes on beyond them, Whole.
+template <class A, class In, int N, bool Whole> struct Windows {
+    const In* base;
+    const Offsets<N>& taps;
+    i64 lanes;
+    const Window* row;  // of NCHW with padding: to tell what lies inside
+    i64 column, width;
+    const int count = taps.count;
+
+    INLINE Vec<A> operator[](int t) const {
+        return Whole ? load<A>(base + taps.offset[t]) : load<A>(base + taps.offset[t], lanes);
+    }
+    INLINE int place(int t) const { return taps.place(t); }
+    // The position of the maximum of a window that holds nothing above -inf: as torch, the first in the map.
+    INLINE Mask<A> first() const { return number<A>(!row && count ? place(0) : NONE); }
+    INLINE void settle(Mask<A>& position) const {
+        if (!row || !any(position == NONE)) return;
+        Mask<A> open = position == NONE;
+        for (int t = count - 1; t >= 0; t--) position = open & inside(t) ? number<A>(place(t)) : position;
+    }
+    INLINE Mask<A> inside(int t) const {
+        if (!row) return number<A>(-1);
+        using I = decltype(+Mask<A>{}[0]);
+        I first = I(column * row->sw - row->left + place(t) % row->kw * row->dw);
+        Mask<A> here = steps<A>() * I(row->sw) + first;
+        return (here >= 0) & (here < I(width));
+    }
+};
+
+// Uniform numbers in [0, 1), a function of the seed and of the output's place alone, so that threads do not matter.
+struct Chance {
+    const void* given = nullptr;  // numbers handed in instead
+    std::uint64_t seed = 0;
+
+    template <class A> INLINE Vec<A> at(i64 place, i64 n) const {
+        if (given) return load<A>((const A*)given + place, n);
+        using U = typename Lanes<A>::U;
+        U x;
+        for (int lane = 0; lane < Lanes<A>::count; lane++) x[lane] = lane;
+        x += std::uint32_t(place);
+        x = mix(U(x * 0x9e3779b9u ^ std::uint32_t(seed)));
+        x = mix(U(x + std::uint32_t(seed >> 32) + std::uint32_t(std::uint64_t(place) >> 32) * 0x85ebca6bu));
+        typedef std::int32_t S __attribute__((vector_size(sizeof(U))));
+        return __builtin_convertvector((S)(x >> 9), Vec<A>) * A(0x1p-23);
+    }
+    template <class U> INLINE static U mix(U x) {
+        x = (x ^ (x >> 16)) * 0x21f0aaadu;
+        x = (x ^ (x >> 15)) * 0x735a2d97u;
+        return x ^ (x >> 15);
+    }
+};
+
+// Windows side by side, `length` of them, and so again `repeat` times: the channels of pixels, or rows of outputs.
+template <class A, class In, class Out, class Gradient = A> struct Run {
+    const In* x;
+    Out* y;  // forward: the output; backward: its gradient
+    u8* position;
+    Gradient* gradient;
+    i64 length, repeat, x_step, y_step, gradient_step;
+    A along;          // members of a window: this times `across`, one number for each window, if there is such
+    const A* across;
+    i64 place;        // of the first output
+    const Window* row;
+    i64 width;
+
+    INLINE Vec<A> members(i64 at) const { return across ? load<A>(across + at) * along : splat<A>(along); }
+};
+
+template <class Op, int N, bool Planar, class A, class In, class Out>
+INLINE void forward_run(const Options& options, const Chance& chance, const Taps& taps, Run<A, In, Out> run) {
+    constexpr int L = Lanes<A>::count;
+    const Offsets<N> offsets(taps, taps.offset);
+    auto block = [&](i64 at, i64 n, auto whole) INLINED {
+        Windows<A, In, N, decltype(whole)::value> x{run.x + at, offsets, n, Planar ? run.row : nullptr, at, run.width};
+        Vec<A> y, uniform{};
+        Mask<A> position{};
+        if constexpr (Op::draws) uniform = chance.at<A>(run.place + at, n);
+        Op::template forward<A>(options, x, run.members(at), uniform, y, position);
+        store<A>(run.y + at, y, n);
+        if (Op::keeps && run.position) store<A>(run.position + at, position, n);
+    };
+    for (i64 i = 0; i < run.repeat; i++) {
+        i64 at = 0;
+        for (; at + L <= run.length; at += L) block(at, L, std::true_type{});
+        if (at < run.length) block(at, run.length - at, std::bool_constant<Planar>{});
+        run.x += run.x_step;
+        run.y += run.y_step;
+        run.place += run.y_step;
+        if (run.position) run.position += run.y_step;
+    }
+}
+
+template <class Op, int N, bool Planar, bool Add, class A, class In, class Out, class Gradient>
+INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Out, Gradient> run) {
+    constexpr int L = Lanes<A>::count;
+    const Offsets<N> offsets(taps, taps.offset), targets(taps, taps.target);
+    auto block = [&](i64 at, i64 n, auto whole) INLINED {
+        constexpr bool Full = decltype(whole)::value;
+        Windows<A, In, N, Full || Planar> x{run.x + at, offsets, n, nullptr, at, run.width};
+        Mask<A> position{};
+        if constexpr (Op::keeps) position = load<A>(run.position + at, Full ? L : n);
+        Vec<A> g = load<A>(run.y + at, Full ? L : n);
+        Op::template backward<A>(options, x, run.members(at), g, position, [&](int t, Vec<A> part) INLINED {
+            Gradient* to = run.gradient + targets.offset[t] + at;
+            if constexpr (Add) part += load<A>(to, Full ? L : n);
+            store<A>(to, part, Full ? L : n);
+        });
+    };
+    for (i64 i = 0; i < run.repeat; i++) {
+        i64 at = 0;
+        for (; at + L <= run.length; at += L) block(at, L, std::true_type{});
+        if (at < run.length) block(at, run.length - at, std::false_type{});
+        run.x += run.x_step;
+        run.y += run.y_step;
+        run.gradient += run.gradient_step;
+        if (run.position) run.position += run.y_step;
+    }
+}
+
+// Whole windows of 2x2 and 3x3 in float32 are unrolled; not where they are summed and seldom overlap, or the reverse.
+template <class Op, bool Apart, bool Add, class A, class F>
+INLINE void by_count(const Taps& taps, const Window& window, F f) {
+    if constexpr (std::is_same_v<A, float> && Op::unrolls) {
+        bool whole = taps.count == window.kh * window.kw;
+        if constexpr (Apart)
+            if (whole && taps.count == 4) return f(std::integral_constant<int, 4>{});
+        if constexpr (Add)
+            if (whole && taps.count == 9) return f(std::integral_constant<int, 9>{});
+    }
+    f(std::integral_constant<int, 0>{});
+}
+
+// Of `count` windows along an axis, those that lie wholly in the map: from `low` to below `high`.
+struct Inner {
+    i64 low, high;
+
+    Inner(i64 count, i64 stride, i64 before, i64 extent, i64 size) {
+        low = std::min((before + stride - 1) / stride, count);
+        high = std::clamp<i64>(size + before >= extent ? (size + before - extent) / stride + 1 : 0, low, count);
+    }
+};
+
+// Calls f(first, number) for the windows along an axis, those that lie wholly in the map in one go.
+template <class F> INLINE void along(const Inner& inner, i64 count, F f) {
+    for (i64 i = 0; i < count;) {
+        i64 number = i == inner.low && inner.high > i ? inner.high - i : 1;
+        f(i, number);
+        i += number;
+    }
+}
+
+struct Rows {
+    i64 i, repeat;
+    Taps taps;
+};
+
+// A plane of NCHW copied: columns sorted by their remainder by the stride, padding beside them.
+template <class A> struct Grid {
+    static constexpr int L = Lanes<A>::count;
+    const Window& window;
+    i64 h, w, needed, pitch, plane, even, odd;  // where the first and the second column of the map lie
+    bool flat;  // rows follow one another without a gap, so that the plane is one long row
+
+    Grid(const Window& window, const Maps& maps) : window(window), h(maps.h), w(maps.w) {
+        needed = std::max(window.left + w, (window.ow - 1) * window.sw + window.extent_w());
+        pitch = (needed + window.sw - 1) / window.sw;
+        plane = h * pitch + 2 * L;
+        flat = w == window.sw * pitch;
+        even = at(window.left);
+        odd = at(window.left + 1);
+    }
+    i64 size() const { return window.sw * plane; }
+    bool padded() const { return window.left > 0 || needed > window.left + w; }
+    i64 at(i64 column) const { return column % window.sw * plane + column / window.sw; }  // of a padded column
+
+    template <class In> void fill(const In* from, A* to, A padding) const {
+        if (flat) return row(from, to, h * w);
+        for (i64 y = 0; y < h; y++, from += w, to += pitch) {
+            row(from, to, w);
+            beside([&](i64 column, i64 source) { to[at(column)] = source < 0 ? padding : to[at(source)]; });
+        }
+    }
+    // Calls f(column, source) for the padded columns of a row that lie outside of the map.
+    template <class F> INLINE void beside(F f) const {
+        auto call = [&](i64 column) INLINED {
+            i64 source = window.source(column - window.left, w);
+            f(column, source < 0 ? -1 : window.left + source);
+        };
+        for (i64 column = 0; column < window.left; column++) call(column);
+        for (i64 column = window.left + w; column < needed; column++) call(column);
+    }
+    // What lies beyond the row is overwritten by the next.
+    template <class In> INLINE void row(const In* from, A* to, i64 length) const {
+        if (window.sw == 1) {
+            for (i64 i = 0; i < length; i += L) store<A>(to + even + i, load<A>(from + i, length - i), L);
+        } else if (window.sw == 2) {
+            for (i64 i = 0; i < length; i += 2 * L) {
+                Vec<A> a = load<A>(from + i, length - i), b{};
+                if (length - i > L) b = load<A>(from + i + L, length - i - L);
+                store<A>(to + even + i / 2, evens(a, b), L);
+                store<A>(to + odd + i / 2, odds(a, b), L);
+            }
+        } else {
+            for (i64 i = 0; i < length; i++) to[at(window.left + i)] = one(from[i]);
+        }
+    }
+    template <class Out> void empty(A* from, Out* to) const {
+        if (flat) return line(from, to, h * w);
+        for (i64 y = 0; y < h; y++, from += pitch, to += w) {
+            if (window.border)
+                beside([&](i64 column, i64 source) { from[at(source)] += from[at(column)]; });
+            line(from, to, w);
+        }
+    }
+    template <class Out> INLINE void line(const A* from, Out* to, i64 length) const {
+        if (window.sw == 1) {
+            for (i64 i = 0; i < length; i += L) store<A>(to + i, load<A>(from + even + i), length - i);
+        } else if (window.sw == 2) {
+            for (i64 i = 0; i < length; i += 2 * L) {
+                Vec<A> a = load<A>(from + even + i / 2), b = load<A>(from + odd + i / 2);
+                store<A>(to + i, zip_low(a, b), length - i);
+                if (length - i > L) store<A>(to + i + L, zip_high(a, b), length - i - L);
+            }
+        } else {
+            for (i64 i = 0; i < length; i++) set(to + i, from[at(window.left + i)]);
+        }
+    }
+    // The rows of windows of a plane: those that meet the same positions at once.
+    std::vector<Rows> rows(const Inner& inner) const {
+        std::vector<Rows> found;
+        along(inner, window.oh, [&](i64 i, i64 repeat) {
+            found.push_back({i, repeat, {}});
+            taps(i, found.back().taps);
+        });
+        return found;
+    }
+    // The positions of the windows of row i that lie in the map, from the row where the window starts.
+    void taps(i64 i, Taps& found) const {
+        found.count = 0;
+        for (i64 r = 0; r < window.kh; r++) {
+            i64 start = i * window.sh - window.top, y = window.source(start + r * window.dh, h);
+            if (y < 0) continue;
+            for (i64 c = 0; c < window.kw; c++) {
+                i64 place = r * window.kw + c, offset = (y - start) * pitch + at(c * window.dw);
+                if (window.centre < 0 || place == window.centre) found.add(offset, offset, int(place));
+            }
+        }
+    }
+};
+
+struct Task {
+    Window window;
+    Maps maps;
+    Options options;
+    Chance chance;
+
+    bool apart() const { return !window.border && window.sh >= window.extent_h() && window.sw >= window.extent_w(); }
+    bool covered() const {
+        const Window& k = window;
+        return k.centre < 0 && k.kh == k.sh && k.kw == k.sw && k.dh == 1 && k.dw == 1 &&
+               k.oh * k.sh - k.top >= maps.h && k.ow * k.sw - k.left >= maps.w;
+    }
+    Inner rows() const { return {window.oh, window.sh, window.top, window.extent_h(), maps.h}; }
+    Inner columns() const { return {window.ow, window.sw, window.left, window.extent_w(), maps.w}; }
+};
+
+// Members of the windows by row and by column.
+template <class A> struct Members {
+    Aligned<A> rows, columns;
+
+    explicit Members(const Task& task)
+        : rows(members<A>(task.window.oh, task.window.sh, task.window.top, task.window.kh, task.window.dh,
+              -task.window.padding[0], task.maps.h + task.window.padding[1])),
+          columns(members<A>(task.window.ow, task.window.sw, task.window.left, task.window.kw, task.window.dw,
+              -task.window.padding[2], task.maps.w + task.window.padding[3])) {}
+};
+
+template <class Op, class A, class Out>
+void forward_planes(const Task& task, const Members<A>& members, const Out* x, Out* y, u8* position, i64 begin,
+    i64 end) {
+    const Window& k = task.window;
+    const Maps& m = task.maps;
+    Grid<A> grid(k, m);
+    auto copy = room<A>(grid.size());
+    const auto rows = grid.rows(task.rows());
+    for (i64 plane = begin; plane < end; plane++) {
+        grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
+        for (const auto& [i, repeat, positions] : rows) {
+            i64 place = (plane * k.oh + i) * k.ow;
+            Run<A, A, Out> run{copy.get() + (i * k.sh - k.top) * grid.pitch, y + place,
+                position ? position + place : nullptr, nullptr, k.ow, repeat, k.sh * grid.pitch, k.ow, 0,
+                members.rows[i], members.columns.get(), place, grid.padded() ? &k : nullptr, m.w};
+            by_count<Op, true, true, A>(positions, k, [&, &positions = positions](auto n) INLINED {
+                forward_run<Op, decltype(n)::value, true>(task.options, task.chance, positions, run);
+            });
+        }
+    }
+}
+
+template <class Op, bool Add, class A, class Out>
+void backward_planes(const Task& task, const Members<A>& members, const Out* x, const Out* g, const u8* position,
+    Out* to, i64 begin, i64 end) {
+    const Window& k = task.window;
+    const Maps& m = task.maps;
+    Grid<A> grid(k, m);
+    auto copy = room<A>(Op::looks ? grid.size() : 0), sum = room<A>(grid.size());
+    const auto rows = grid.rows(task.rows());
+    for (i64 plane = begin; plane < end; plane++) {
+        if (Op::looks) grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
+        if (Add) std::memset(sum.get(), 0, grid.size() * sizeof(A));
+        for (const auto& [i, repeat, positions] : rows) {
+            i64 place = (plane * k.oh + i) * k.ow, start = (i * k.sh - k.top) * grid.pitch, step = k.sh * grid.pitch;
+            Run<A, A, const Out> run{copy.get() + start, g + place, position ? (u8*)position + place : nullptr,
+                sum.get() + start, k.ow, repeat, step, k.ow, step, members.rows[i], members.columns.get(), place,
+                nullptr, m.w};
+            by_count<Op, !Add, Add, A>(positions, k, [&, &positions = positions](auto n) INLINED {
+                backward_run<Op, decltype(n)::value, true, Add>(task.options, positions, run);
+            });
+        }
+        grid.empty(sum.get(), to + plane * m.h * m.w);
+    }
+}
+
+// The positions in the map of the windows of row i of a channels_last picture that start in column `origin`, from
+// there. The gradient is written to rows of `row` numbers, of which there are `slots`.
+inline void taps_of(const Task& task, i64 i, i64 origin, i64 row, i64 slots, Taps& taps) {
+    const Window& k = task.window;
+    const Maps& m = task.maps;
+    taps.count = 0;
+    for (i64 r = 0; r < k.kh; r++) {
+        i64 y = k.source(i * k.sh - k.top + r * k.dh, m.h);
+        if (y < 0) continue;
+        for (i64 c = 0; c < k.kw; c++) {
+            i64 place = r * k.kw + c, source = k.source(origin + c * k.dw, m.w), column = source - origin;
+            if (source < 0 || (k.centre >= 0 && place != k.centre)) continue;
+            taps.add((y * m.w + column) * m.c, y % slots * row + column * (row / m.w), int(place));
+        }
+    }
+}
+
+template <class Op, class A, class Out>
+void forward_pixels(const Task& task, const Members<A>& members, const Out* x, Out* y, u8* position, i64 picture,
+    i64 first, i64 channels) {
+    const Window& k = task.window;
+    const Maps& m = task.maps;
+    Taps taps;
+    x += picture * m.h * m.w * m.c + first;
+    for (i64 i = 0; i < k.oh; i++) {
+        along(task.columns(), k.ow, [&](i64 j, i64 repeat) INLINED {
+            i64 origin = j * k.sw - k.left, place = ((picture * k.oh + i) * k.ow + j) * m.c + first;
+            taps_of(task, i, origin, m.w, 1, taps);
+            Run<A, Out, Out> run{x + origin * m.c, y + place, position ? position + place : nullptr, nullptr, channels,
+                repeat, k.sw * m.c, m.c, 0, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w};
+            by_count<Op, true, true, A>(taps, k, [&](auto n) INLINED {
+                forward_run<Op, decltype(n)::value, false>(task.options, task.chance, taps, run);
+            });
+        });
+    }
+}
+
+// Windows apart write to the map; others are summed in as many rows as a window is high, each written when it is done.
+template <class Op, bool Add, class A, class Out>
+void backward_pixels(const Task& task, const Members<A>& members, const Out* x, const Out* g, const u8* position,
+    Out* to, i64 picture, i64 first, i64 channels) {
+    using Gradient = std::conditional_t<Add, A, Out>;
+    constexpr int L = Lanes<A>::count;
+    const Window& k = task.window;
+    const Maps& m = task.maps;
+    i64 slots = Add && !k.border ? k.extent_h() : m.h, pixel = Add ? channels : m.c, row = m.w * pixel, done = 0;
+    auto sum = room<A>(Add ? slots * row : 0);
+    Taps taps;
+    if (Op::looks) x += picture * m.h * m.w * m.c + first;
+    to += picture * m.h * m.w * m.c + first;
+    Gradient* into;
+    if constexpr (Add)
+        into = sum.get();
+    else
+        into = to;
+    auto finish = [&](i64 until) {
+        for (; done < until; done++) {
+            A* from = sum.get() + done % slots * row;
+            for (i64 column = 0; column < m.w; column++)
+                for (i64 c = 0; c < channels; c += L)
+                    store<A>(to + (done * m.w + column) * m.c + c, load<A>(from + column * channels + c),
+                        channels - c);
+            std::memset(from, 0, row * sizeof(A));
+        }
+    };
+    if (!Add && !task.covered())
+        for (i64 place = 0; place < m.h * m.w; place++) std::memset((void*)(to + place * m.c), 0, channels * sizeof(Out));
+    for (i64 i = 0; i < k.oh; i++) {
+        if (Add && !k.border) finish(std::clamp<i64>(i * k.sh - k.top, done, m.h));
+        along(task.columns(), k.ow, [&](i64 j, i64 repeat) INLINED {
+            i64 origin = j * k.sw - k.left, place = ((picture * k.oh + i) * k.ow + j) * m.c + first;
+            taps_of(task, i, origin, row, slots, taps);
+            Run<A, Out, const Out, Gradient> run{Op::looks ? x + origin * m.c : x, g + place,
+                position ? (u8*)position + place : nullptr, into + origin * pixel, channels, repeat, k.sw * m.c, m.c,
+                k.sw * pixel, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w};
+            if (!Op::looks) run.x_step = 0;
+            by_count<Op, !Add, Add, A>(taps, k, [&](auto n) INLINED {
+                backward_run<Op, decltype(n)::value, false, Add>(task.options, taps, run);
+            });
+        });
+    }
+    if (Add) finish(m.h);
+}

@@ -1,0 +1,78 @@
+"""Kernels against formulas, value and gradient, on random windows, maps, layouts and number formats."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from poolbench import pooling
+from poolbench.pooling import native as kernels
+from poolbench.pooling.native import operator
+from poolbench.pooling.stochastic import Draw, Stochastic
+from poolbench.pooling.window import layout, wide
+from tests.pooling.cases import cases, channels_of, inputs, tensor
+
+NAMES = ("max", "average", "subsample", "mixed", "lp", "softpool", "blur", "max_blur", "average_blur")
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.bfloat16: 2e-2}
+
+
+def both(operator_of: Callable[[Tensor], Tensor], x: Tensor) -> list[tuple[Tensor, ...]]:
+    """Value and gradient by kernel and by formula."""
+    results = []
+    for native in (True, False):
+        with nullcontext() if native else kernels.formulas():
+            variable = x.detach().requires_grad_()
+            output = tensor(operator_of(variable))
+            cotangent = torch.linspace(-1, 1, output.numel()).reshape(output.shape).to(x.dtype)
+            results.append((output.detach(), *torch.autograd.grad(output, variable, cotangent)))
+    return results
+
+
+def agree(operator_of: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    """Kernel and formula give the same, and the kernel keeps dtype and layout."""
+    for ours, theirs in zip(*both(operator_of, x), strict=True):
+        assert ours.dtype == x.dtype
+        assert ours.is_contiguous(memory_format=layout(x))
+        scale = 1 + float(theirs.abs().max()) if theirs.numel() else 1.0
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=TOLERANCE[x.dtype] * scale, equal_nan=True)
+
+
+@st.composite
+def drawn(draw: st.DrawFn, name: str) -> tuple[nn.Module, Tensor]:
+    """An operator and an input for it."""
+    spec, (options, shape) = pooling.spec(name), draw(cases(name))
+    if name == "lp":
+        options["p"] = draw(st.sampled_from([0.5, 1.0, 2.0, 2.5, 3.0, 7.0]))
+    if "border" in spec.options:
+        options["border"] = draw(st.sampled_from(kernels.BORDERS))
+    size = (
+        shape[0],
+        draw(st.sampled_from([1, 3, 16, 37])),
+        *(draw(st.integers(side, side + 30)) for side in shape[2:]),
+    )
+    x = inputs(spec, size, draw(st.integers(0, 2**32 - 1)), draw(st.booleans()))[0]
+    memory_format = draw(st.sampled_from([torch.contiguous_format, torch.channels_last]))
+    x = x.to(draw(st.sampled_from(list(TOLERANCE)))).contiguous(memory_format=memory_format)
+    return spec.build(channels_of(spec, size), **options), x
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+def test_kernel_is_the_formula(name: str, data: st.DataObject) -> None:
+    agree(*data.draw(drawn(name)))
+
+
+@given(data=st.data())
+def test_kernel_draws_as_the_formula_from_the_same_uniform_numbers(data: st.DataObject) -> None:
+    module, x = data.draw(drawn("stochastic"))
+    assert isinstance(module, Stochastic)
+    window = module.window
+    uniform = torch.rand(*x.shape[:2], *window.shape(*x.shape[2:]), dtype=wide(x).dtype)
+    uniform = uniform.contiguous(memory_format=layout(x))
+    agree(
+        lambda x: operator.slide("stochastic", x, window, lambda x: Draw.apply(x, uniform, window), chance=uniform), x
+    )

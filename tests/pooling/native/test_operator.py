@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from poolbench import pooling
+from poolbench.pooling.native import operator
+from poolbench.pooling.window import Window
+
+WINDOW = Window.of(2, 2, 0, 1, False)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What runs: a kernel's name, or "formula"."""
+    seen: list[str] = []
+    run = operator._run
+
+    def note(name, *arguments):
+        seen.append(name)
+        return run(name, *arguments)
+
+    monkeypatch.setattr(operator, "_run", note)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["max", "average", "subsample", "mixed", "lp", "stochastic", "softpool", "blur"])
+def test_operators_run_their_kernel(name: str, calls: list[str]) -> None:
+    pooling.create(name, 8)(torch.rand(2, 8, 6, 6))
+    assert calls == [name]
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.zeros(1, 2, 4, 4, dtype=torch.float16),
+        torch.zeros(0, 2, 4, 4),
+        torch.zeros(1, 2, 4, 4, device="meta"),
+    ],
+    ids=["float16", "empty", "another device"],
+)
+def test_the_formula_takes_what_has_no_kernel(x: torch.Tensor, calls: list[str]) -> None:
+    pooling.create("max", 2)(x)
+    assert not calls
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_threads_change_nothing(memory_format: torch.memory_format) -> None:
+    x = torch.randn(3, 70, 32, 31).contiguous(memory_format=memory_format)
+    threads, results = torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            for name in ("max", "stochastic", "blur"):
+                torch.manual_seed(0)
+                variable = x.clone().requires_grad_()
+                y = pooling.create(name, 70)(variable)
+                results.append((y, *torch.autograd.grad(y.square().sum(), variable)))
+    finally:
+        torch.set_num_threads(threads)
+    for one, two in zip(results[:3], results[3:], strict=True):
+        assert all(map(torch.equal, one, two))
+
+
+@pytest.mark.parametrize(("name", "most"), [("max", 0.25), ("average", 0), ("stochastic", 0.25), ("mixed", 0.25)])
+def test_little_is_kept_for_the_backward_pass(name: str, most: float) -> None:
+    """Bytes per number of the input."""
+    held: list[int] = []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        held.append(tensor.nbytes)
+        return tensor
+
+    x = torch.rand(2, 8, 16, 16, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        pooling.create(name, 8)(x)
+    assert sum(held) <= most * x.numel()
+
+
+def test_the_first_position_in_the_map_is_the_maximum_of_nothing() -> None:
+    """As torch, whatever the layout: a window of -inf alone."""
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        x = torch.full((1, 2, 3, 3), -torch.inf).contiguous(memory_format=memory_format).requires_grad_()
+        gradients = [
+            torch.autograd.grad(run(x).masked_fill(torch.tensor(False), 0), x, torch.ones(1, 2, 2, 2))[0]
+            for run in (pooling.create("max", 2, kernel_size=3, stride=2, padding=1), torch.nn.MaxPool2d(3, 2, 1))
+        ]
+        assert torch.equal(*gradients)
