@@ -35,11 +35,6 @@ def test_cells_studies_and_overrides(tmp_path):
         ("seeds: 2", "seeds: many", "Value 'many' of type 'str' could not be converted to Integer"),
         ("seeds: 2", "sedes: 2", "Key 'sedes' not in 'Params'"),
         ("run: pool=average", "rum: pool=average", "Key 'rum' not in 'Cell'"),
-        (
-            "data: shapes, run: pool=average",
-            "data: shape, run: pool=average",
-            "cell two: unknown data set 'shape': did",
-        ),
         ("studies: [pooling]", "studies: [poling]", "cell one: unknown study 'poling': did you mean 'pooling'"),
     ],
 )
