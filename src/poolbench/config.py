@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, make_dataclass
-from functools import partial
+from functools import cache, partial
 from types import GenericAlias, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -122,24 +122,35 @@ def register(overrides: Iterable[str] = ()) -> None:
     A user's operator enters by its dotted path, as `overrides` name it: `pool=package.module.Class`.
     """
     OmegaConf.register_new_resolver("cell_name", _cell_name, replace=True)
-    store = ConfigStore.instance()
-    store.store(name="run_schema", node=Run)
-    for name, source in data.SOURCES.items():
-        store.store(group="data", name=name, node=source.config)
+    ConfigStore.instance().store(name="run_schema", node=Run)
+    for name in data.SOURCES:
+        _offer("data", name)
     for name in models.names():
-        options = {key: option.default for key, option in models.options(name).items()}
-        types = {key: option.annotation for key, option in models.options(name).items()}
-        store.store(group="model", name=name, node=_schema(name, types, options))
+        _offer("model", name)
     chosen = {group: [name for kind in kinds for name in pooling.names(kind)] for group, kinds in GROUPS.items()}
     for group, values in re.findall(r"^(pool|head)=(.*)$", "\n".join(overrides), flags=re.MULTILINE):
         chosen[group] += [value for value in values.split(",") if "." in value]
     for group, names in chosen.items():
-        store.store(group=group, name=models.ORIGINAL, node=_schema(models.ORIGINAL, {}, {}))
-        for name in names:
-            options = pooling.spec(name).options
-            types = {key: option.type for key, option in options.items()}
-            defaults = {key: option.default for key, option in options.items()}
-            store.store(group=group, name=name, node=_schema(name, types, defaults))
+        for name in (models.ORIGINAL, *names):
+            _offer(group, name)
+
+
+@cache  # a plan composes every cell of params.yaml
+def _offer(group: str, name: str) -> None:
+    """Give Hydra the schema of one choice of a group."""
+    ConfigStore.instance().store(group=group, name=name, node=_options(group, name))
+
+
+def _options(group: str, name: str) -> type:
+    if group == "data":
+        return data.SOURCES[name].config
+    if group == "model":
+        arguments = models.options(name)
+        types = {key: argument.annotation for key, argument in arguments.items()}
+        return _schema(name, types, {key: argument.default for key, argument in arguments.items()})
+    options = {} if name == models.ORIGINAL else pooling.spec(name).options
+    types = {key: option.type for key, option in options.items()}
+    return _schema(name, types, {key: option.default for key, option in options.items()})
 
 
 def _cell_name(*parts: str) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -51,6 +52,7 @@ def digest(*things: Any) -> str:
     return hashlib.sha256("\n".join(f"{name} {seen[name]}" for name in sorted(seen)).encode()).hexdigest()
 
 
+@cache  # cells share most of what they run
 def _source(thing: Any) -> str:
     """What the source of a class or function does, in a form that comments, docstrings and layout do not change."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
