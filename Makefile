@@ -25,7 +25,7 @@ test: $(BIN)/.installed-dev
 sanitize: export CXXFLAGS = -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
 sanitize: export HYPOTHESIS_PROFILE ?= thorough
 sanitize: $(BIN)/.installed-dev
-	python -m poolbench.pooling.native
+	POOLBENCH_BACKEND=formula python -c 'from poolbench.pooling.native.build import build; print(build())'
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		python -m pytest tests/pooling/native/test_agreement.py
 

@@ -72,7 +72,8 @@ def examine(library: str, family: str, name: str) -> Finding:
         model, example = build(library, name)
         found = slots(model, example)
     except (NotImplementedError, ValueError) as error:  # what looks at its numbers while it is made, or run
-        return Finding(library, family, name, 0, f"not without numbers: {str(error).splitlines()[0]}", "")
+        reason = f"not without numbers: {str(error).splitlines()[0]}"
+        return Finding(library, family, name, 0, reason, reason)
     return Finding(library, family, name, len(found), _pool(model, example, found), _head(model, example, found))
 
 

@@ -48,6 +48,11 @@ class Draw(torch.autograd.Function):
         return ctx.window.scatter(parts, ctx.shape, gradient), None, None
 
 
+def seed() -> Tensor:
+    """Of the random numbers of one pass, from torch's generator."""
+    return torch.randint(2**63 - 1, (1,))
+
+
 def drawn(x: Tensor, window: Window) -> Tensor:
     """A value of each window, drawn in proportion to itself: (N, C, H, W) to (N, C, H', W')."""
     height, width = window.shape(*x.shape[-2:])
@@ -113,7 +118,6 @@ class Stochastic(Local):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            seed = torch.randint(2**63 - 1, (1,))
             return slide("stochastic", x, self.window, lambda x: drawn(x, self.window), chance=seed)
         return slide("expectation", x, self.window, lambda x: expectation(x, self.window))
 

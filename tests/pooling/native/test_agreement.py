@@ -74,5 +74,8 @@ def test_kernel_draws_as_the_formula_from_the_same_uniform_numbers(data: st.Data
     uniform = torch.rand(*x.shape[:2], *window.shape(*x.shape[2:]), dtype=wide(x).dtype)
     uniform = uniform.contiguous(memory_format=layout(x))
     agree(
-        lambda x: operator.slide("stochastic", x, window, lambda x: Draw.apply(x, uniform, window), chance=uniform), x
+        lambda x: operator.slide(
+            "stochastic", x, window, lambda x: Draw.apply(x, uniform, window), chance=lambda: uniform
+        ),
+        x,
     )

@@ -204,7 +204,8 @@ INLINE Vec<float> exponential(Vec<float> x) {
     y = y * r + 1.6666665459e-1f;
     y = y * r + 5.0000001201e-1f;
     y = y * r * r + r + 1.0f;
-    auto scaled = (Vec<float>)((Mask<float>)y + ((Mask<float>)shifted << 23));
+    using U = Lanes<float>::U;
+    auto scaled = (Vec<float>)((U)y + ((U)shifted << 23));
     scaled = x < -87.3f ? Vec<float>{} : scaled;
     scaled = x > 88.7f ? splat(std::numeric_limits<float>::infinity()) : scaled;
     return x != x ? x : scaled;

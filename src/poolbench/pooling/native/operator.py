@@ -25,20 +25,20 @@ def slide(
     window: Window,
     formula: Formula,
     number: float = 0.0,
-    chance: Tensor | None = None,
+    chance: Callable[[], Tensor] | None = None,
     counted: bool = True,
     centre: int = -1,
 ) -> Tensor:
     """The operator `name` over the windows of `x`, (N, C, H, W) to (N, C, H', W'): by its kernel, or by `formula`.
 
-    `number` is the operator's own; `chance` a seed or uniform numbers; `counted` whether an average counts padding;
+    `number` is the operator's own; `chance` draws a seed or uniform numbers; `counted`: an average counts the padding;
     `centre` the one position that is looked at.
     """
     if not usable(x, *window.kernel):
         return formula(x)
     height, width = x.shape[-2:]
     plan = (*window.plan(height, width, counted), centre, 0)
-    return _run(name, x, window, plan, formula, number, chance)
+    return _run(name, x, window, plan, formula, number, chance() if chance else None)
 
 
 def blur(x: Tensor, taps: Tensor, stride: tuple[int, int], border: str, formula: Formula) -> Tensor:
