@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
 import pytorch_lightning as pl
 import torch
 import wandb
@@ -162,8 +163,6 @@ def _wandb(settings: Mapping[str, Any]) -> WandbLogger:
 
 def _publish(logger: WandbLogger, finished: runs.Run) -> None:
     """The picture of the shifts and the weights, to W&B; closes its run."""
-    import plotly.graph_objects as go
-
     shift = finished.metrics["shift"]
     offsets = list(range(-shift["range"], shift["range"] + 1))
     picture = go.Figure(go.Heatmap(x=offsets, y=offsets, z=shift["accuracy_map"], colorbar_title="accuracy"))
