@@ -13,9 +13,10 @@ repro: $(BIN)/.installed
 	dvc repro
 	@echo "$(CURDIR)/report/index.html"
 
-# One of the studies that `make repro` leaves out: make study-lp; studies/params.yaml lists them.
+# One study with all its cells, of params.yaml and of studies/params.yaml: make study-lp. conf/study lists them.
 study-%: $(BIN)/.installed
-	dvc repro studies/dvc.yaml:study@$*
+	dvc repro $$(python -m poolbench.params $*)
+	python -m poolbench.stages.report study=$*
 	@echo "$(CURDIR)/studies/report/$*/index.html"
 
 test: $(BIN)/.installed-dev

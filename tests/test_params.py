@@ -6,6 +6,7 @@ GOOD = """
 budget: smoke
 seeds: 2
 data: [shapes]
+studies: [pooling]
 cells:
   one: {data: shapes, run: pool=max head=gap, studies: [pooling]}
   two: {data: shapes, run: pool=average, studies: []}
@@ -35,7 +36,8 @@ def test_cells_studies_and_overrides(tmp_path):
         ("seeds: 2", "seeds: many", "Value 'many' of type 'str' could not be converted to Integer"),
         ("seeds: 2", "sedes: 2", "Key 'sedes' not in 'Params'"),
         ("run: pool=average", "rum: pool=average", "Key 'rum' not in 'Cell'"),
-        ("studies: [pooling]", "studies: [poling]", "cell one: unknown study 'poling': did you mean 'pooling'"),
+        ("studies: [pooling]}", "studies: [poling]}", "cell one: unknown study 'poling': did you mean 'pooling'"),
+        ("studies: [pooling]\n", "studies: [poling]\n", "params.yaml: unknown study 'poling': did you mean 'pooling'"),
     ],
 )
 def test_mistakes_are_named(tmp_path, before, after, message):

@@ -1,41 +1,42 @@
-from pathlib import Path
-
 import pytest
 
 from poolbench import studies
 from poolbench.files import CONF
-from poolbench.params import read
+from poolbench.params import FOLDERS, read, targets, whole
 from poolbench.report.records import metric
 
-PARAMS = [CONF.parent / "params.yaml", CONF.parent / "studies" / "params.yaml"]
-
-
-def members(name):
-    """The cells of a study, those that it shares too."""
-    return [
-        cell
-        for params in map(read, PARAMS)
-        for cell in [*params.members(name), *(Path(folder).name for folder in params.shares.get(name, []))]
-    ]
+PROJECT = CONF.parent
 
 
 @pytest.mark.parametrize("name", studies.names())
-def test_every_study_asks_and_its_claims_name_cells_that_run(name):
+def test_every_study_asks_and_its_claims_name_cells_that_run(name, monkeypatch):
+    monkeypatch.chdir(PROJECT)
     asked = studies.study(name)
     assert asked.question.endswith("?")
     for claim in asked.claims:
-        assert {claim.better, claim.than} <= set(members(name)), claim.says
+        cells = [cell for params in whole(name).values() for cell in params.members(name)]
+        assert {claim.better, claim.than} <= set(cells), claim.says
         assert metric(claim.metric)
         assert claim.source
         assert claim.published
 
 
-def test_every_cell_of_a_further_study_belongs_to_one():
-    further = read(PARAMS[1])
-    assert {len(cell.studies) for cell in further.cells.values()} == {1}
-    assert set(further.studies) == further.shares.keys()
-    assert {len(folders) for folders in further.shares.values()} == {2}
-    assert set(further.studies) | set(read(PARAMS[0]).studies) == set(studies.names())
+def test_a_cell_runs_once(monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    ours, further = (read(folder / "params.yaml") for folder in FOLDERS)
+    assert not ours.cells.keys() & further.cells.keys()
+    runs = [(cell.data, cell.run) for params in (ours, further) for cell in params.cells.values()]
+    assert len(set(runs)) == len(runs)
+    assert further.every_study | ours.every_study == set(studies.names())
+
+
+def test_a_study_is_reproduced_cell_by_cell(monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    found = targets("fractional")
+    assert found[0] == "dvc.yaml:evaluate@fashion_mnist-cnn-max-gap"
+    assert "studies/dvc.yaml:evaluate@fashion_mnist-cnn-fractional_disjoint-gap" in found
+    with pytest.raises(ValueError, match="unknown study 'fractionale': did you mean 'fractional'"):
+        targets("fractionale")
 
 
 def test_an_unknown_study_is_named():

@@ -41,6 +41,7 @@ class Project:
             "budget": "smoke",
             "seeds": 1,
             "data": ["shapes"],
+            "studies": ["pooling"],
             "cells": cells,
         }
         OmegaConf.save(OmegaConf.create(content), self.folder / "params.yaml")

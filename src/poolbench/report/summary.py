@@ -47,21 +47,31 @@ def group(results: Iterable[Result]) -> dict[str, list[Result]]:
 
 
 def short_names(labels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Each cell by the labels that tell it from the others; by its whole name where those do not suffice.
+    """Each cell by the labels that tell it from the others; where those do not suffice, by the parts of its name.
 
     >>> short_names({"a": {"data": "mnist", "pool": "max"}, "b": {"data": "mnist", "pool": "average"}})
     {'a': 'max', 'b': 'average'}
+    >>> short_names({"mnist-max-gap": {"pool": "max"}, "mnist-max_augmented-gap": {"pool": "max"}})
+    {'mnist-max-gap': 'max', 'mnist-max_augmented-gap': 'max_augmented'}
     """
+    for parts in (labels, {cell: dict(enumerate(cell.split("-"))) for cell in labels}):
+        names = _varying(parts)
+        if all(names.values()) and len(set(names.values())) == len(names):
+            return names
+    return {cell: cell for cell in labels}
+
+
+def _varying(parts: Mapping[str, Mapping[Any, str]]) -> dict[str, str]:
+    """Of each cell, the parts that some other cell has otherwise."""
     varying = {
         key
-        for chosen in labels.values()
+        for chosen in parts.values()
         for key in chosen
-        if any(other.get(key) != chosen[key] for other in labels.values())
+        if any(other.get(key) != chosen[key] for other in parts.values())
     }
-    names = {
-        cell: " / ".join(value for key, value in chosen.items() if key in varying) for cell, chosen in labels.items()
+    return {
+        cell: " / ".join(value for key, value in chosen.items() if key in varying) for cell, chosen in parts.items()
     }
-    return names if all(names.values()) and len(set(names.values())) == len(names) else {cell: cell for cell in labels}
 
 
 def _cell(runs: Sequence[Result], command: str) -> Json:

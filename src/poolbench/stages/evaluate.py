@@ -35,10 +35,9 @@ LABELS = ("model", "data", "pool", "head", "budget")
 def evaluate(config: DictConfig) -> None:
     """Evaluate the runs of one cell, or of every cell in a folder of runs."""
     folder = Path(config.runs)
-    into = Path(config.into) if config.into else folder.parent / "evaluation"
     cells = [folder / config.cell] if config.cell else sorted(each for each in folder.iterdir() if each.is_dir())
     for cell in cells:
-        evaluate_cell(cell, seeds(cell, config.seeds), config, into / cell.name)
+        evaluate_cell(cell, seeds(cell, config.seeds), config, folder.parent / "evaluation" / cell.name)
 
 
 def seeds(cell: Path, count: int | None) -> list[int]:

@@ -15,12 +15,9 @@ from rich.console import Console
 
 from poolbench import provenance, report, studies
 from poolbench.files import write_json, write_rows, write_text
-from poolbench.naming import unknown
-from poolbench.params import read
+from poolbench.params import read, whole
 from poolbench.stages.cli import run
 from poolbench.stages.evaluate import evaluate_cell, seeds
-
-STUDIES = Path("studies")
 
 
 @dataclass(frozen=True)
@@ -67,19 +64,14 @@ def _pipeline() -> Selection:
 
 
 def _study(name: str) -> Selection:
-    """One study of studies/params.yaml: its own cells, and those of params.yaml that it shares."""
-    params = read(STUDIES / "params.yaml")
-    if name not in params.studies:
-        raise unknown("study", name, params.studies)
-    own = STUDIES / "evaluation" / name
-    shared = [Path(folder) for folder in params.shares.get(name, []) if Path(folder) != own]
-    cells = [*dict.fromkeys(shared), *(own / cell for cell in params.members(name))]
-    return Selection(
-        dict.fromkeys(cells, range(params.seeds)),
-        [_asked(name, [cell.name for cell in cells])],
-        STUDIES / "report" / name,
-        [f"make study-{name}"],
-    )
+    """One study with all its cells, those that `make repro` leaves out too."""
+    evaluations = {
+        folder / "evaluation" / cell: range(params.seeds)
+        for folder, params in whole(name).items()
+        for cell in params.members(name)
+    }
+    study = _asked(name, [cell.name for cell in evaluations])
+    return Selection(evaluations, [study], Path("studies", "report", name), [f"make study-{name}"])
 
 
 def _sweep(config: DictConfig) -> Selection:
@@ -100,7 +92,8 @@ def _sweep(config: DictConfig) -> Selection:
 
 def _asked(name: str, cells: Sequence[str]) -> report.Study:
     asked = studies.study(name)
-    return report.Study(name, asked.question, asked.factor, cells, asked.claims)
+    tested = [claim for claim in asked.claims if {claim.better, claim.than} <= set(cells)]
+    return report.Study(name, asked.question, asked.factor, cells, tested)
 
 
 def _results(cell: Path, ran: Sequence[int]) -> list[report.Result]:
