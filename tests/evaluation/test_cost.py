@@ -1,9 +1,10 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from poolbench import models
-from poolbench.evaluation import cost
+from poolbench.evaluation.cost import MultiplyAdds, cost
 
 
 def test_counts_of_a_network_that_can_be_counted_by_hand():
@@ -38,3 +39,12 @@ def test_costs_of_networks(name, pool, slots):
     assert len(operators) == slots
     assert found.multiply_adds > 400_000
     assert found.pool_step_ms > 0
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet_mini", "mobilenet_v1_mini", "vit_mini", "swin_mini"])
+def test_multiply_adds_are_half_of_what_torch_counts(name):
+    network = models.create(name, (1, 28, 28), 10).eval()
+    images = torch.zeros(2, 1, 28, 28)
+    with torch.no_grad(), MultiplyAdds() as ours, FlopCounterMode(display=False) as theirs:
+        network(images)
+    assert 2 * ours.total == theirs.get_total_flops()

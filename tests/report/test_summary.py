@@ -61,8 +61,8 @@ def test_a_study_measured_in_two_ways_is_refused(evaluation: Evaluate, provenanc
         summarise(results, [Study("pool", "Which?", "pool", ["a", "b"])], provenance)
 
 
-def test_short_names_fall_back_to_the_cell(results: list[Result]) -> None:
+def test_short_names_fall_back_to_the_parts_of_the_cell(results: list[Result]) -> None:
     twins = {run.cell: run.labels for run in results[:1]} | {"twin": results[0].labels}
-    assert short_names(twins) == {cell: cell for cell in twins}
+    assert list(short_names(twins).values()) == ["small / fashion_mnist / max / gap", "twin"]
     apart = {run.cell: run.labels for run in results[:2]}
     assert list(short_names(apart).values()) == ["max", "average"]
