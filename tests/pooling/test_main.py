@@ -1,6 +1,9 @@
+import sys
+
 import pytest
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 from poolbench import pooling
 from poolbench.pooling.__main__ import card, half_blocks, main
@@ -39,3 +42,16 @@ def test_picture_holds_two_rows_a_line() -> None:
     assert text.plain == "▀▀\n▀▀\n"
     assert text.spans[0].style == "rgb(0,0,0) on rgb(255,255,255)"
     assert half_blocks(pixels, colour=False).plain == "=@\n= \n"
+
+
+class Corner(nn.Module):
+    """The upper left pixel of each window."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., ::2, ::2]
+
+
+def test_a_class_of_your_own_has_a_card(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mine", sys.modules[Corner.__module__])
+    assert main(["mine.Corner"]) == 0
+    assert "The upper left pixel of each window." in capsys.readouterr().out

@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from poolbench.naming import unknown
 from poolbench.pooling.registry import KINDS, Kind, Spec, names, spec
 
 KIND_TITLES: dict[Kind, str] = {
@@ -132,16 +131,18 @@ def grey(value: float) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Print the registry, or one operator's card; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m poolbench.pooling", description="Every pooling operator.")
-    parser.add_argument("name", nargs="?", help="an operator, whose card is shown")
+    parser.add_argument("name", nargs="?", help="an operator, or the path of a class of yours, whose card is shown")
     name = parser.parse_args(arguments).name
     console = Console(highlight=False)
     if name is None:
         console.print(registry())
-    elif name in names():
-        console.print(card(spec(name), colour=console.color_system is not None))
-    else:
-        print(unknown("operator", name, names()), file=sys.stderr)
+        return 0
+    try:
+        facts = spec(name)
+    except ValueError as error:
+        print(error, file=sys.stderr)
         return 2
+    console.print(card(facts, colour=console.color_system is not None))
     return 0
 
 
