@@ -16,7 +16,7 @@ repro: $(BIN)/.installed
 # One study with all its cells, of params.yaml and of studies/params.yaml: make study-lp. conf/study lists them.
 study-%: $(BIN)/.installed
 	dvc repro $$(python -m poolbench.params $*)
-	python -m poolbench.stages.report study=$*
+	python -m poolbench.stages.report only=$*
 	@echo "$(CURDIR)/studies/report/$*/index.html"
 
 test: $(BIN)/.installed-dev

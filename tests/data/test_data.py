@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from poolbench import data
@@ -12,6 +14,15 @@ def test_a_store_is_made_once(tmp_path):
     assert (again.folder / "info.json").stat().st_mtime_ns == made
     assert again.checksum == first.checksum
     assert first.folder == tmp_path / "prepared" / "shapes"
+
+
+def test_those_that_prepare_at_once_share_one_store(tmp_path):
+    with ThreadPoolExecutor(4) as threads:
+        stores = list(threads.map(lambda _: data.prepare(SHAPES, tmp_path), range(4)))
+    assert len({store.checksum for store in stores}) == 1
+    assert {(store.folder / "info.json").stat().st_ino for store in stores} == {
+        (tmp_path / "prepared" / "shapes" / "info.json").stat().st_ino
+    }
 
 
 def test_other_options_need_another_name_or_force(tmp_path):

@@ -21,7 +21,7 @@ def stage(name, *overrides):
         ("train", "pool.size=3 pool=max", "Could not override 'pool.size'. Key 'size' not in 'max'"),
         ("train", "pool.kernel_size=0 pool=max", "pool: kernel_size must be at least 1, got 0"),
         ("evaluate", "runs=nowhere", "nowhere"),
-        ("report", "params=nowhere.yaml", "nowhere.yaml"),
+        ("report", "only=lp", "params.yaml"),
     ],
 )
 def test_a_mistake_is_one_line_and_no_traceback(workplace, name, override, message):
@@ -50,7 +50,7 @@ SWEEP = [
 @pytest.mark.parametrize("cores", [1, 2])
 def test_a_multirun_goes_on_after_a_mistake_and_fails_in_the_end(workplace, monkeypatch, cores):
     monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
-    answer = stage("train", *SWEEP, "pool.kernel_size=0,2", "seed=0,1")
+    answer = stage("train", *SWEEP, "pool=max", "pool.kernel_size=0,2", "seed=0,1")
     assert answer.returncode == 1
     assert answer.stderr.splitlines() == 2 * ["poolbench: pool: kernel_size must be at least 1, got 0"]
     assert len(list((workplace / "sweep").glob("runs/*kernel_size=2*/seed-*/model.safetensors"))) == 2

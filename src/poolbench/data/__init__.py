@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock
+
 from poolbench.data import cifar, fashion_mnist, image_folder, shapes
 from poolbench.data.config import (
     Cifar10Config,
@@ -64,23 +66,29 @@ def prepare(options: Mapping[str, Any], root: Path = Path("data"), *, force: boo
     config = configure(options)
     recipe = config.recipe()
     folder = root / "prepared" / config.name
-    if folder.exists() and not force:
-        store = load(folder)
-        made = store.info["options"]
-        if differ := [key for key in sorted(recipe.keys() | made.keys()) if recipe.get(key) != made.get(key)]:
-            changes = ", ".join(f"data.{key} was {made.get(key)!r}, now {recipe.get(key)!r}" for key in differ)
-            raise ValueError(
-                f"data set {config.name!r} is there, made with other options ({changes}): "
-                "give this one its own name (data.name=...), or prepare again with force"
-            )
-        return store
-    contents = SOURCES[config.source].read(config, root)
-    return write(
-        folder,
-        name=config.name,
-        classes=contents.classes,
-        train=contents.train,
-        test=contents.test,
-        source=contents.source,
-        options=recipe,
-    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{config.name}.lock")):  # runs that start side by side wait for one of them
+        if folder.exists() and not force:
+            return _checked(load(folder), recipe)
+        contents = SOURCES[config.source].read(config, root)
+        return write(
+            folder,
+            name=config.name,
+            classes=contents.classes,
+            train=contents.train,
+            test=contents.test,
+            source=contents.source,
+            options=recipe,
+        )
+
+
+def _checked(store: Store, recipe: Mapping[str, Any]) -> Store:
+    """`store` if it was made by this recipe; else ValueError."""
+    made = store.info["options"]
+    if differ := [key for key in sorted(recipe.keys() | made.keys()) if recipe.get(key) != made.get(key)]:
+        changes = ", ".join(f"data.{key} was {made.get(key)!r}, now {recipe.get(key)!r}" for key in differ)
+        raise ValueError(
+            f"data set {store.name!r} is there, made with other options ({changes}): "
+            "give this one its own name (data.name=...), or prepare again with force"
+        )
+    return store

@@ -23,7 +23,7 @@ class Finding:
 def judge(claim: Claim, runs: Mapping[str, Runs], higher_is_better: bool) -> Finding:
     """The verdict on a claim from the interval of the paired difference, never from its mean alone.
 
-    >>> claim = Claim("b beats a", "nobody", "", "test.top1", better="b", than="a")
+    >>> claim = Claim("b beats a", "nobody", "", better="b", than="a")
     >>> judge(claim, {"a": {0: 0.50, 1: 0.52, 2: 0.51}, "b": {0: 0.60, 1: 0.61, 2: 0.61}}, True).verdict
     'reproduced'
     """

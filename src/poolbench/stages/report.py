@@ -1,7 +1,7 @@
 """Stage `report`: evaluated runs to a page that answers the studies' questions.
 
 python -m poolbench.stages.report
-python -m poolbench.stages.report study=lp
+python -m poolbench.stages.report only=lp
 python -m poolbench.stages.report runs=multirun/2026-01-31_12-00-00/runs
 """
 
@@ -32,7 +32,7 @@ class Selection:
 
 def build(config: DictConfig) -> None:
     """Write the report on the cells of params.yaml, on one further study, or on all in a folder of runs beside it."""
-    selection = _sweep(config) if config.runs else _study(config.study) if config.study else _pipeline()
+    selection = _sweep(config) if config.runs else _study(config.only) if config.only else _pipeline()
     results = [result for cell, ran in selection.evaluations.items() for result in _results(cell, ran)]
     used = {result.metrics["data"]["name"]: result.metrics["data"]["checksum"] for result in results}
     where = report.Provenance(
