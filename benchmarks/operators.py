@@ -334,7 +334,7 @@ def main() -> int:
     torch.set_num_threads(1)
     cases = [(spec.name, label, shape) for spec in specs for label, shape in SHAPES[spec.kind].items()]
     rows = [
-        measure(name, label, shape.part(8) if options.quick else shape, layout, 0.05 if options.quick else 1.0)
+        measure(name, label, shape.part(8) if options.quick else shape, layout, 0.05 if options.quick else 0.15)
         for name, label, shape in track(cases, "Timing", console=console)
         for layout in LAYOUTS
     ]
