@@ -20,7 +20,7 @@ study-%: $(BIN)/.installed
 	@echo "$(CURDIR)/studies/report/$*/index.html"
 
 test: $(BIN)/.installed-dev
-	python -m pytest -n auto
+	python -m pytest -n auto --dist worksteal
 
 # The kernels beside the formulas on 10,000 random windows an operator, every access and every operation checked.
 sanitize: export CXXFLAGS = -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
