@@ -360,7 +360,8 @@ def _local(watch: Watch, call: Call) -> Slot | None:
         first = next(each for each in watch.calls if isinstance(each.layer, nn.Conv2d))
         if layer.kernel_size == layer.stride and (max(layer.stride) >= 4 or call is first):
             return None  # a patch embedding
-        return _slot(watch, call, kind, "local", Window.of(layer.stride, layer.stride, "same", 1, False))  # type: ignore[arg-type]
+        stride = layer.stride[0], layer.stride[1]
+        return _slot(watch, call, kind, "local", Window.of(stride, stride, "same", 1, False))
     if layer is None and call.key in WINDOWS:
         kind, names = WINDOWS[call.key]
         given = dict(zip(names, call.arguments[1:], strict=False)) | dict(call.options)
