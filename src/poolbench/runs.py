@@ -58,6 +58,11 @@ class Run:
         return json.loads((self.folder / "metrics.json").read_text())
 
     @property
+    def accuracy(self) -> float:
+        """The share of the held-out pictures that were answered right after the last epoch."""
+        return self.metrics["validation"]["top1"]
+
+    @property
     def history(self) -> list[dict[str, float]]:
         """One row an epoch."""
         return read_history(self.folder / "history.csv")

@@ -16,6 +16,7 @@ from rich.console import Console
 from poolbench import provenance, report, studies
 from poolbench.files import write_json, write_rows, write_text
 from poolbench.params import read, whole
+from poolbench.stages import tracking
 from poolbench.stages.cli import run
 from poolbench.stages.evaluate import evaluate_cell, seeds
 
@@ -48,6 +49,14 @@ def build(config: DictConfig) -> None:
     write_text(into / "table.md", report.markdown_table(summary))
     write_rows(into / "results.csv", report.rows(results))
     write_rows(into / "history.csv", report.history_rows(results))
+    if config.logger.name == "wandb":
+        evaluated = {
+            Path(config.runs or cell.parents[1] / "runs", cell.name, f"seed-{seed}"): cell / f"seed-{seed}.json"
+            for cell, ran in selection.evaluations.items()
+            for seed in ran
+        }
+        files = [into / name for name in ("index.html", "metrics.json", "table.md", "results.csv", "history.csv")]
+        tracking.publish_report(config.logger.project, summary, results, evaluated, files)
     Console(width=max(110, Console().width)).print(report.terminal_table(summary))
     print(into / "index.html")
 

@@ -7,21 +7,20 @@ python -m poolbench.stages.train -m pool=max,max_blur seed=0,1,2
 import hashlib
 import json
 import logging
-import os
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 import pytorch_lightning as pl
 import torch
-import wandb
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from poolbench import data, models, pooling, provenance, runs
@@ -29,22 +28,31 @@ from poolbench.config import check
 from poolbench.data import Store
 from poolbench.evaluation.answers import ask
 from poolbench.evaluation.moves import circular
+from poolbench.stages import tracking
 from poolbench.stages.cli import run
 from poolbench.training import Classifier, Data, History, automatic
 
 SHIFT_RANGE, SHIFT_IMAGES = 3, 100
 
 
-def train(config: DictConfig) -> None:
-    """Train the run that `config` describes, or go on with it; keep it where it is finished already."""
+def train(config: DictConfig) -> float | None:
+    """Train the run that `config` describes, or go on with it; keep it where it is finished already.
+
+    Gives the validation accuracy, which a search maximises; None in a process that only helps to train.
+    """
     settings = check(config)
     folder = Path(HydraConfig.get().runtime.output_dir)
     store = data.prepare(settings["data"])
     mark = fingerprint(settings, store)
     if runs.finished(folder, mark):
         print(f"{folder}: finished already, kept")
-        return
-    fit(settings, store, folder, mark)
+        return runs.Run(folder).accuracy
+    leading = rank_zero_only(lambda: True, default=False)()
+    with tracking.training(settings) if leading else nullcontext() as told:
+        finished = fit(settings, store, folder, mark, WandbLogger(experiment=told) if told else False)
+        if told and finished:
+            tracking.publish(told, finished, store)
+    return finished.accuracy if finished else None
 
 
 def fingerprint(settings: Mapping[str, Any], store: Store) -> str:
@@ -61,8 +69,10 @@ def sources(settings: Mapping[str, Any]) -> str:
     return provenance.digest(fit, models.network(settings["model"]["name"]), *operators)
 
 
-def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> None:
-    """Train, and write the run folder."""
+def fit(
+    settings: Mapping[str, Any], store: Store, folder: Path, mark: str, logger: Logger | bool = False
+) -> runs.Run | None:
+    """Train, and write the run folder. None in a process other than the first of those that share a run."""
     started = time.perf_counter()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     seed, title = settings["seed"], f"{settings['cell']} seed {settings['seed']}"
@@ -76,7 +86,7 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
         store, budget["images"], budget["batch_size"], reading["validation"], seed, reading["augment_shift"]
     )
     aside = runs.begin(folder, settings, mark)
-    trainer = _trainer(settings, aside, title)
+    trainer = _trainer(settings, aside, title, logger)
     last = aside / "last.ckpt"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists")
@@ -84,7 +94,7 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
         trainer.fit(module, pictures, ckpt_path=last if last.exists() else None, weights_only=True)
     if not trainer.is_global_zero:
-        return
+        return None
     validation = {
         name.removeprefix("validation_"): value.item()
         for name, value in trainer.callback_metrics.items()
@@ -103,9 +113,7 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
         "seconds": round(time.perf_counter() - started, 3),
     }
     metrics = {"validation": {"images": len(held), **validation}, "shift": shift}
-    finished = runs.finish(aside, folder, network, metrics, environment)
-    if isinstance(trainer.logger, WandbLogger):
-        _publish(trainer.logger, finished)
+    return runs.finish(aside, folder, network, metrics, environment)
 
 
 def glance(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -127,7 +135,7 @@ def glance(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Any]
     }
 
 
-def _trainer(settings: Mapping[str, Any], aside: Path, title: str) -> pl.Trainer:
+def _trainer(settings: Mapping[str, Any], aside: Path, title: str, logger: Logger | bool) -> pl.Trainer:
     chosen = dict(settings["trainer"])
     if chosen["precision"] == "auto":
         on_cpu = chosen["accelerator"] == "cpu" or not torch.cuda.is_available()
@@ -136,7 +144,7 @@ def _trainer(settings: Mapping[str, Any], aside: Path, title: str) -> pl.Trainer
     return pl.Trainer(
         **chosen,
         max_epochs=settings["budget"]["epochs"],
-        logger=_wandb(settings) if settings["logger"]["name"] == "wandb" else False,
+        logger=logger,
         callbacks=[History(aside / "history.csv", title), checkpoint],
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
@@ -145,40 +153,6 @@ def _trainer(settings: Mapping[str, Any], aside: Path, title: str) -> pl.Trainer
         enable_model_summary=False,
         default_root_dir=aside,
     )
-
-
-def _wandb(settings: Mapping[str, Any]) -> WandbLogger:
-    """A W&B run named and grouped by cell and seed. Offline, without account or prompt, unless WANDB_MODE says more."""
-    os.environ.setdefault("WANDB_MODE", "offline")
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    run = wandb.init(
-        project=settings["logger"]["project"],
-        name=f"{settings['cell']}/seed-{settings['seed']}",
-        group=settings["cell"],
-        config=dict(settings),
-        settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True),
-    )
-    return WandbLogger(experiment=run)
-
-
-def _publish(logger: WandbLogger, finished: runs.Run) -> None:
-    """The picture of the shifts and the weights, to W&B; closes its run."""
-    shift = finished.metrics["shift"]
-    offsets = list(range(-shift["range"], shift["range"] + 1))
-    picture = go.Figure(go.Heatmap(x=offsets, y=offsets, z=shift["accuracy_map"], colorbar_title="accuracy"))
-    picture.update_layout(xaxis_title="dx, pixels", yaxis_title="dy, pixels", yaxis_scaleanchor="x")
-    logger.experiment.log(
-        {"shift_map": picture, **{f"shift_{key}": shift[key] for key in ("consistency", "logit_drift")}}
-    )
-    name = (
-        f"{finished.config['cell']}-seed-{finished.config['seed']}".replace("=", "-")
-        .replace(",", "-")
-        .replace("+", "-")
-    )
-    artifact = wandb.Artifact(name, type="model")
-    artifact.add_file(str(finished.folder / "model.safetensors"))
-    logger.experiment.log_artifact(artifact)
-    wandb.finish()
 
 
 if __name__ == "__main__":
