@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from poolbench import config, runs
-from poolbench.stages import report, train
+from poolbench.stages import report, tracking, train
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +92,20 @@ def test_a_run_is_told_whole(workplace, monkeypatch):
     assert run.artifacts["model"].name == "c-seed-0"
     assert not run.artifacts["model"].use_after_commit
     assert run.exit_code == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # W&B leaves the sweep's file open
+def test_a_run_of_a_sweep_keeps_what_it_is(workplace, monkeypatch):
+    """W&B locks what its sweep chose: `pool` is a name there, and settings here."""
+    (workplace / "sweep.yaml").write_text("wandb_version: 1\npool: {value: max}\noptimizer.lr: {value: 0.05}\n")
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
+    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(workplace / "sweep.yaml"))
+    settings = config.check(config.compose([*SMALL, "optimizer.lr=0.05"]))
+    with tracking.training(settings) as run:
+        assert run
+    (kept,) = told(workplace).values()
+    assert kept.run.sweep_id == "abc"
+    assert (kept.config["operator"], kept.config["pool"], kept.config["optimizer"]["lr"]) == ("max", "max", 0.05)
 
 
 def test_a_run_that_fails_is_closed_as_failed(workplace, monkeypatch):
