@@ -3,16 +3,25 @@
 from poolbench.report.page import render
 from poolbench.report.records import Provenance, Result, Study
 from poolbench.report.summary import summarise
-from poolbench.report.tables import history_rows, markdown_table, rows, terminal_table
+from poolbench.report.tables import (
+    confusion_rows,
+    history_rows,
+    markdown_table,
+    rows,
+    shift_rows,
+    terminal_table,
+)
 
 __all__ = [
     "Provenance",
     "Result",
     "Study",
+    "confusion_rows",
     "history_rows",
     "markdown_table",
     "render",
     "rows",
+    "shift_rows",
     "summarise",
     "terminal_table",
 ]

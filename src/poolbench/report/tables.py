@@ -1,5 +1,6 @@
 """The report as tables: flat rows for CSV and for DVC's plots, and the ranking for the terminal and for Markdown."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from textwrap import fill
 from typing import Any
@@ -27,6 +28,31 @@ def rows(results: Sequence[Result]) -> list[Row]:
 def history_rows(results: Sequence[Result]) -> list[Row]:
     """One flat row an epoch of a run: cell, seed, then what the epoch logged."""
     return [{"cell": run.cell, "seed": run.seed, **epoch} for run in results for epoch in run.metrics["history"]]
+
+
+def shift_rows(results: Sequence[Result]) -> list[Row]:
+    """One flat row a shift of a run: cell, seed, the shift in pixels, the accuracy there."""
+    return [
+        {"cell": run.cell, "seed": run.seed, "dy": dy, "dx": dx, "accuracy": accuracy}
+        for run in results
+        for (dy, dx), accuracy in zip(
+            run.metrics["shift"]["moves"], run.metrics["shift"]["accuracy_by_move"], strict=True
+        )
+    ]
+
+
+def confusion_rows(results: Sequence[Result]) -> list[Row]:
+    """One flat row a class and an answer that it got, over a cell's seeds: cell, class, answer, pictures."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for run in results:
+        classes = run.metrics["data"]["classes"]
+        for label, answers in run.metrics["confusion"].items():
+            for answer, count in answers.items():
+                counts[run.cell, classes[int(label)], classes[int(answer)]] += count
+    return [
+        {"cell": cell, "class": label, "answer": answer, "count": count}
+        for (cell, label, answer), count in counts.items()
+    ]
 
 
 def terminal_table(summary: Json) -> Group:

@@ -49,6 +49,8 @@ def build(config: DictConfig) -> None:
     write_text(into / "table.md", report.markdown_table(summary))
     write_rows(into / "results.csv", report.rows(results))
     write_rows(into / "history.csv", report.history_rows(results))
+    write_rows(into / "shifts.csv", report.shift_rows(results))
+    write_rows(into / "confusion.csv", report.confusion_rows(results))
     if config.logger.name == "wandb":
         evaluated = {
             Path(config.runs or cell.parents[1] / "runs", cell.name, f"seed-{seed}"): cell / f"seed-{seed}.json"
