@@ -1,6 +1,8 @@
 """The stages of the pipeline, one module each: the only place that reads and writes files."""
 
+import json
 import os
+import socket
 import sys
 
 ENVIRONMENT = {
@@ -12,6 +14,27 @@ ENVIRONMENT = {
 }
 """What the C libraries below torch read when a process starts."""
 
-# While `python -m poolbench.stages.<stage>` looks for its module, argv[0] is "-m": only then start the process anew.
-if sys.argv[0] == "-m" and sys.platform == "linux" and not ENVIRONMENT.keys() <= os.environ.keys():
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**ENVIRONMENT, **os.environ})
+NAMES = tuple(f"{__name__}.{stage}" for stage in ("prepare", "plan", "train", "evaluate", "report"))
+STREAMS = (0, 1, 2)
+SERVER = "POOLBENCH_FORKSERVER"
+"""The environment variable that says where a server listens, and of which sources it is: poolbench.stages.forkserver."""
+
+
+def _hand_over(arguments: list[str], address: str) -> int:
+    """Have the server run a stage in this process's folder, environment and streams. Its exit code."""
+    request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(address)
+        socket.send_fds(server, [b" "], STREAMS)
+        server.sendall(json.dumps(request).encode() + b"\n")
+        return server.recv(1)[0]
+
+
+# While `python -m poolbench.stages.<stage>` looks for its module, argv[0] is "-m": only then can it start otherwise.
+if sys.argv[0] == "-m" and sys.platform == "linux":
+    arguments = sys.orig_argv[sys.orig_argv.index("-m") + 1 :]
+    sources, _, address = os.environ.get(SERVER, "").rpartition(":")
+    if sources == __file__ and arguments[0] in NAMES:
+        sys.exit(_hand_over(arguments, address))
+    if not ENVIRONMENT.keys() <= os.environ.keys():
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**ENVIRONMENT, **os.environ})

@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 import pytorch_lightning as pl
 import torch
 import wandb
+import wandb.sdk.launch  # wandb.init imports it, slowly: once for all runs of a multirun
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
