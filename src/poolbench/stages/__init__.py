@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import sys
+from pathlib import Path
 
 ENVIRONMENT = {
     # glibc hands large tensors back to the system and pays for it page by page: a tenth of a training step.
@@ -17,12 +18,12 @@ ENVIRONMENT = {
 NAMES = tuple(f"{__name__}.{stage}" for stage in ("prepare", "plan", "train", "evaluate", "report"))
 STREAMS = (0, 1, 2)
 SERVER = "POOLBENCH_FORKSERVER"
-"""The environment variable that says where a server listens, and of which sources it is: poolbench.stages.forkserver."""
+"""The environment variable that says of which sources a server runs (see `forkserver`), and where it listens."""
 
 
 def _hand_over(arguments: list[str], address: str) -> int:
     """Have the server run a stage in this process's folder, environment and streams. Its exit code."""
-    request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+    request = {"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(address)
         socket.send_fds(server, [b" "], STREAMS)
