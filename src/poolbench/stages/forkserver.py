@@ -36,8 +36,7 @@ def serve(command: Sequence[str]) -> int:
         listener.listen()
         running = subprocess.Popen(command, env={**os.environ, SERVER: f"{stages.__file__}:{address}"})
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command and its stages, which end
-        for stage in NAMES:
-            importlib.import_module(stage)
+        _prepare()
         gc.collect()
         gc.freeze()  # a collection in a fork would copy every page that it shares
         ended = os.pidfd_open(running.pid)
@@ -47,6 +46,19 @@ def serve(command: Sequence[str]) -> int:
         os.close(ended)
         gc.unfreeze()
     return running.wait()
+
+
+def _prepare() -> None:
+    """What a process is slow at for the first time: imports, Hydra's grammar, sources' hashes, plotly's schema."""
+    for stage in NAMES:  # the command starts meanwhile, so no import stands above
+        importlib.import_module(stage)
+    import plotly.graph_objects as go
+
+    from poolbench.config import check, compose
+    from poolbench.stages.train import sources
+
+    sources(check(compose(["cell=any"])))
+    go.Figure(go.Heatmap()).to_json()
 
 
 def _answer(client: socket.socket) -> None:

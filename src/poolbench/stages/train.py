@@ -33,7 +33,7 @@ from poolbench.evaluation.moves import circular
 from poolbench.stages.cli import run
 from poolbench.training import Classifier, Data, History, automatic
 
-SHIFT_RANGE, SHIFT_IMAGES = 3, 100
+SHIFT_RANGE, SHIFT_IMAGES = 3, 50
 
 
 def train(config: DictConfig) -> None:
