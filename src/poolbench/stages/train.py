@@ -32,7 +32,7 @@ from poolbench.stages import tracking
 from poolbench.stages.cli import run
 from poolbench.training import Classifier, Data, History, automatic
 
-SHIFT_RANGE, SHIFT_IMAGES = 3, 100
+SHIFT_RANGE, SHIFT_IMAGES = 3, 50
 
 
 def train(config: DictConfig) -> float | None:
