@@ -32,10 +32,11 @@ class Claim:
 
 @dataclass
 class Question:
-    """What a study asks, and the one factor that varies in it: `pool`, `head`, `model`, ..."""
+    """What a study asks, the one factor that varies in it (`pool`, `head`, ...), and the metric that it ranks by."""
 
     question: str = MISSING
     factor: str = MISSING
+    metric: str = "test.top1"
     claims: list[Claim] = field(default_factory=list)
 
 

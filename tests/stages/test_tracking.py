@@ -94,6 +94,15 @@ def test_a_run_is_told_whole(workplace, monkeypatch):
     assert run.exit_code == 0
 
 
+def test_what_an_operator_learns_is_a_curve(workplace, monkeypatch):
+    start(monkeypatch, "pool=lp_learned")
+    (run,) = told(workplace).values()
+    curve = [(row["epoch"], row["learned/p/pool1"]) for row in run.rows if "learned/p/pool1" in row]
+    trained = runs.Run(Path("runs/c/seed-0"))
+    assert curve == [(row["epoch"], row["mean"]) for row in trained.learned if row["slot"] == "pool1"]
+    assert len(curve) == 3
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # W&B leaves the sweep's file open
 def test_a_run_of_a_sweep_keeps_what_it_is(workplace, monkeypatch):
     """W&B locks what its sweep chose: `pool` is a name there, and settings here."""

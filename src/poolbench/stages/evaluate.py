@@ -21,7 +21,17 @@ from torch import Tensor, nn
 
 from poolbench import data, models
 from poolbench.data import Store
-from poolbench.evaluation import SCHEMA, classification, cost, equivariance, robustness, shift
+from poolbench.evaluation import (
+    SCHEMA,
+    classification,
+    confusion,
+    cost,
+    equivariance,
+    geometry,
+    reliability,
+    robustness,
+    shift,
+)
 from poolbench.files import write_json
 from poolbench.parallel import side_by_side
 from poolbench.runs import Run, precision
@@ -29,6 +39,20 @@ from poolbench.stages.cli import run
 
 BATCH = 250
 COST_IMAGES = 256
+ENVIRONMENT = (
+    "commit",
+    "dirty",
+    "python",
+    "versions",
+    "system",
+    "processor",
+    "gpu",
+    "threads",
+    "backend",
+    "precision",
+    "device",
+)
+"""What a report says of where a run trained."""
 LABELS = ("model", "data", "pool", "head", "budget")
 
 
@@ -121,7 +145,8 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         for name in config["swaps"]
         if name != trained.config["pool"]["name"]
     }
-    layers = dict(model.get_submodule("network").named_children())
+    network = model.get_submodule("network")
+    layers = dict(network.named_children())
     steps = [(step, step) for step in range(1, wanted["range"] + 1)]
     with arithmetic:
         spoilt = robustness(model, images[: config["robustness"]], labels[: config["robustness"]], BATCH)
@@ -132,17 +157,21 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         "seed": trained.config["seed"],
         "labels": {label: trained.config[label]["name"] for label in LABELS},
         "command": trained.environment["command"],
+        "environment": {key: trained.environment[key] for key in ENVIRONMENT},
         "data": {**trained.environment["data"], "classes": store.classes},
         "test": {
             "images": len(labels),
             "loss": F.cross_entropy(logits, labels).item(),
             **classification(logits, labels),
         },
+        "confusion": confusion(logits, labels),
+        "reliability": reliability(logits, labels),
         "validation": trained.metrics["validation"],
         "shift": asdict(shifts.pop(first)),
         "shifts": {name: asdict(each) for name, each in shifts.items()},
         "swaps": {name: asdict(each) for name, each in swapped.items()},
         "layers": equivariance(model, layers, images[: config["layers"]], steps, BATCH),
+        "geometry": {name: asdict(each) for name, each in geometry(network, layers, images[0].float()).items()},
         "robustness": {"images": config["robustness"], "accuracy": spoilt},
         "pictures": {index: _data_uri(store.test.images[index]) for index in sorted(shown)},
         "duration": {
@@ -150,6 +179,7 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
             "evaluate_s": round(time.perf_counter() - started, 3),
         },
         "history": trained.history,
+        "learned": trained.learned,
     }
 
 

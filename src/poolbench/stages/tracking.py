@@ -8,6 +8,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,8 @@ def _studies(cell: str) -> list[str]:
 
 def publish(run: wandb.Run, finished: runs.Run, store: Store) -> None:
     """What a run came to: its map of shifts, answers to some test pictures, its weights, and the data they are from."""
+    for epoch, learned in groupby(finished.learned, itemgetter("epoch")):
+        run.log({"epoch": epoch} | {f"learned/{row['letter']}/{row['slot']}": row["mean"] for row in learned})
     shift = finished.metrics["shift"]
     run.log(
         {

@@ -30,7 +30,7 @@ from poolbench.evaluation.answers import ask
 from poolbench.evaluation.moves import circular
 from poolbench.stages import tracking
 from poolbench.stages.cli import run
-from poolbench.training import Classifier, Data, History, automatic
+from poolbench.training import Classifier, Data, History, Learned, automatic
 
 SHIFT_RANGE, SHIFT_IMAGES = 3, 50
 
@@ -145,7 +145,7 @@ def _trainer(settings: Mapping[str, Any], aside: Path, title: str, logger: Logge
         **chosen,
         max_epochs=settings["budget"]["epochs"],
         logger=logger,
-        callbacks=[History(aside / "history.csv", title), checkpoint],
+        callbacks=[History(aside / "history.csv", title), Learned(aside / runs.LEARNED), checkpoint],
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
