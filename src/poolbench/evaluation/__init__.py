@@ -1,10 +1,13 @@
 """What is measured of a trained classifier: pure functions, no files."""
 
 from poolbench.evaluation.answers import Answers, ask, period
+from poolbench.evaluation.boundary import band, boundary_iou
 from poolbench.evaluation.classification import classification
 from poolbench.evaluation.cost import Cost, cost
 from poolbench.evaluation.layers import equivariance
+from poolbench.evaluation.linear import explained, probe, ridge
 from poolbench.evaluation.protocols import PROTOCOLS, Protocol, protocol
+from poolbench.evaluation.reconstruction import reconstruction
 from poolbench.evaluation.robustness import CORRUPTIONS, corrupt, robustness
 from poolbench.evaluation.shift import Shift, shift
 
@@ -17,12 +20,18 @@ __all__ = [
     "Protocol",
     "Shift",
     "ask",
+    "band",
+    "boundary_iou",
     "classification",
     "corrupt",
     "cost",
     "equivariance",
+    "explained",
     "period",
+    "probe",
     "protocol",
+    "reconstruction",
+    "ridge",
     "robustness",
     "shift",
 ]
