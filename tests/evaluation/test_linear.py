@@ -23,6 +23,14 @@ def test_the_penalty_is_in_parts_of_the_variance():
         assert ridge(unit * x, 4 * x, 1.0)(unit * x).flatten().tolist() == pytest.approx([-2, 2])
 
 
+def test_more_columns_than_rows_by_definition():
+    """The weights where the slope of squared error plus penalty is 0."""
+    x, y = drawn(6, 10), drawn(6, 2, seed=1)
+    reader, inputs = ridge(x, y, 0.1), x - x.mean(0)
+    slope = inputs.T @ (inputs @ reader.weight - (y - y.mean(0))) + 0.1 * inputs.square().sum() / 10 * reader.weight
+    assert slope.abs().max() < 1e-9
+
+
 def test_what_never_changes_tells_nothing_but_the_mean():
     reader = ridge(torch.ones(3, 2), torch.tensor([[1.0], [2.0], [6.0]]), 1e-6)
     assert reader(torch.ones(1, 2)).item() == 3

@@ -33,10 +33,12 @@ def ridge(x: Tensor, y: Tensor, penalty: float) -> Linear:
     x, y = x.double(), y.double()
     mean, middle = x.mean(0), y.mean(0)
     inputs = x - mean
-    gram = inputs.T @ inputs
-    scale = gram.diagonal().mean()
+    wide = x.shape[1] > len(x)  # the same weights from the smaller of the two products
+    gram = inputs @ inputs.T if wide else inputs.T @ inputs
+    scale = gram.trace() / x.shape[1]
     gram.diagonal().add_(penalty * scale if scale > 0 else 1.0)
-    weight = torch.linalg.solve(gram, inputs.T @ (y - middle))
+    rest = y - middle
+    weight = inputs.T @ torch.linalg.solve(gram, rest) if wide else torch.linalg.solve(gram, inputs.T @ rest)
     return Linear(weight, middle - mean @ weight)
 
 

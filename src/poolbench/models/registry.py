@@ -17,7 +17,7 @@ Network = Callable[..., nn.Module]
 Registered = TypeVar("Registered", bound=Network)
 
 _networks: dict[str, Network] = {}
-_GIVEN = ("self", "shape", "classes")
+_GIVEN = ("self", "shape", "classes", "context")
 WHERE = inspect.Parameter("where", inspect.Parameter.KEYWORD_ONLY, default=("*",), annotation=Sequence[str])
 
 
@@ -62,12 +62,13 @@ def create(
     pool: Chosen = ORIGINAL,
     head: Chosen = ORIGINAL,
     where: Sequence[str] = ("*",),
+    context: Chosen = ORIGINAL,
     **chosen: Any,
 ) -> nn.Module:
     """Build a network for pictures of `shape` (C, H, W), with `pool` in its slots and `head` in its last.
 
-    "original" leaves the operators of the publication. Raises ValueError for an unknown name or option, and where an
-    operator does not fit its slot.
+    `context`: the operator before the decoder of a network that segments. "original" leaves the operators of the
+    publication. Raises ValueError for an unknown name or option, and where an operator does not fit its slot.
 
     >>> create("vgg_mini", (3, 32, 32), 10, pool="blur", head="gem")(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 10])
@@ -75,6 +76,10 @@ def create(
     for key in chosen:
         if key not in options(name):
             raise unknown(f"option of model {name!r}", key, options(name))
+    if "context" in inspect.signature(network(name)).parameters:
+        chosen["context"] = context
+    elif not _original(context):
+        raise ValueError(f"context: model {name!r} has no such slot; choose one that segments, such as fcn_mini")
     built = network(name)(shape=shape, classes=classes, **chosen)
     operators = {role: operator for role, operator in (("pool", pool), ("head", head)) if not _original(operator)}
     example = torch.zeros(1, *shape, device=next(built.parameters()).device)
