@@ -15,8 +15,9 @@ def prepare(config: DictConfig) -> None:
     assert isinstance(options, dict)
     store = data.prepare({str(key): value for key, value in options.items()}, force=config.force)
     sizes = store.info["sizes"]
+    upto = "up to " if "objects" in store.info else ""
     print(
-        f"{store.folder}: {sizes['train']:,} training and {sizes['test']:,} test pictures of "
+        f"{store.folder}: {sizes['train']:,} training and {sizes['test']:,} test pictures of {upto}"
         f"{store.info['channels']} x {store.info['height']} x {store.info['width']}, {len(store.classes)} classes, "
         f"from {store.info['source']}"
     )
