@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -51,7 +53,7 @@ def test_the_seed_decides_and_the_splits_differ(tmp_path, scenes):
 
 
 def test_objects_are_cut_out_whole():
-    drawn = shapes.read(ShapesConfig(train=60, test=1, position=0, clutter=0, noise=0), None).train
+    drawn = shapes.read(ShapesConfig(train=60, test=1, position=0, clutter=0, noise=0), Path()).train
     for image, label in zip(drawn.images[:, 0].numpy(), drawn.labels, strict=True):
         cut, mask = _cut(image)
         ground = float(np.median(image[0]))

@@ -40,7 +40,7 @@ class Source(NamedTuple):
     """A kind of data: the schema of its options, and the function that reads it."""
 
     config: type[DataConfig]
-    read: Callable[[Any, Path], Contents]
+    read: Callable[[Any, Path], Contents[Split] | Contents[Scenes]]
 
 
 SOURCES = {

@@ -26,7 +26,7 @@ Load = Callable[[str], bytes]
 Classes = dict[str, list[str]]  # the pictures of each class, as paths inside the folder or archive
 
 
-def read(config: ImageFolderConfig, root: Path) -> Contents:
+def read(config: ImageFolderConfig, root: Path) -> Contents[Split]:
     """Both splits, images uint8 (N, channels, size, size); labels follow the sorted names of the class folders.
 
     Files that are no pictures by their suffix are left out, and so is what stands beside train/ and test/.

@@ -173,7 +173,8 @@ def pack(pictures: Iterable[tuple[NDArray[np.uint8], Sequence[Thing]]], channels
     >>> scenes.semantic(0).unique(return_counts=True)[1].tolist()
     [18, 6]
     """
-    pixels, sizes, counts, things = [np.zeros((channels, 0), np.uint8)], [], [], []
+    pixels, sizes, counts = [np.zeros((channels, 0), np.uint8)], [], []
+    things: list[Thing] = []
     windows, masks = [], [np.zeros(0, bool)]
     for picture, objects in pictures:
         pixels.append(picture.reshape(channels, -1))
@@ -200,7 +201,7 @@ def _hull(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """Top, left, bottom and right of the smallest window that holds a mask; the last two are the first beyond it."""
     if not mask.any():
         return 0, 0, 0, 0
-    (rows,), (columns,) = mask.any(1).nonzero(), mask.any(0).nonzero()
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 

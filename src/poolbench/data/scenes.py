@@ -13,7 +13,7 @@ from PIL import Image
 
 from poolbench.data import fashion_mnist, shapes
 from poolbench.data.config import FashionMnistConfig, ScenesConfig, ShapesConfig
-from poolbench.data.objects import Thing, box_of, pack
+from poolbench.data.objects import Scenes, Thing, box_of, pack
 from poolbench.data.store import Contents, Split
 
 Grey = NDArray[np.float32]
@@ -27,11 +27,9 @@ LEAST = 30
 """Pixels that an object shows at least."""
 
 
-def read(config: ScenesConfig, root: Path) -> Contents:
+def read(config: ScenesConfig, root: Path) -> Contents[Scenes]:
     """Both splits, each of objects from the same split of the set. The same seed composes the same pictures."""
     contents = _source(config, root)
-    assert isinstance(contents.train, Split)
-    assert isinstance(contents.test, Split)
     train, test = (
         pack(_scenes(config, part, count, np.random.default_rng([config.seed, number])), channels=1)
         for number, (part, count) in enumerate(((contents.train, config.train), (contents.test, config.test)))
@@ -41,7 +39,7 @@ def read(config: ScenesConfig, root: Path) -> Contents:
     )
 
 
-def _source(config: ScenesConfig, root: Path) -> Contents:
+def _source(config: ScenesConfig, root: Path) -> Contents[Split]:
     if config.of == "fashion_mnist":
         return fashion_mnist.read(FashionMnistConfig(), root)
     plain = ShapesConfig(train=DRAWN, test=DRAWN, position=0, clutter=0, noise=0, seed=config.seed)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -58,14 +58,15 @@ class Split:
 
 Part = Split | Scenes
 """What a split of a data set is: pictures of one size with one label each, or pictures with objects in them."""
+Kind = TypeVar("Kind", Split, Scenes)
 
 
 @dataclass(frozen=True)
-class Contents:
+class Contents(Generic[Kind]):
     """What a source yields: both splits, the classes in the order of their labels, and where the bytes came from."""
 
-    train: Part
-    test: Part
+    train: Kind
+    test: Kind
     classes: list[str]
     source: str
 
