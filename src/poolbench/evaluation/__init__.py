@@ -4,10 +4,11 @@ from poolbench.evaluation.answers import Answers, ask, period
 from poolbench.evaluation.boundary import band, boundary_iou
 from poolbench.evaluation.classification import classification
 from poolbench.evaluation.cost import Cost, cost
+from poolbench.evaluation.forgetting import maps_before, told
 from poolbench.evaluation.layers import equivariance
 from poolbench.evaluation.linear import explained, probe, ridge
 from poolbench.evaluation.protocols import PROTOCOLS, Protocol, protocol
-from poolbench.evaluation.reconstruction import reconstruction
+from poolbench.evaluation.reconstruction import cell_side, reconstruction
 from poolbench.evaluation.robustness import CORRUPTIONS, corrupt, robustness
 from poolbench.evaluation.shift import Shift, shift
 
@@ -22,11 +23,13 @@ __all__ = [
     "ask",
     "band",
     "boundary_iou",
+    "cell_side",
     "classification",
     "corrupt",
     "cost",
     "equivariance",
     "explained",
+    "maps_before",
     "period",
     "probe",
     "protocol",
@@ -34,6 +37,7 @@ __all__ = [
     "ridge",
     "robustness",
     "shift",
+    "told",
 ]
 
 SCHEMA = 2

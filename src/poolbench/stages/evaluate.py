@@ -21,7 +21,17 @@ from torch import Tensor, nn
 
 from poolbench import data, models
 from poolbench.data import Store
-from poolbench.evaluation import SCHEMA, classification, cost, equivariance, robustness, shift
+from poolbench.evaluation import (
+    SCHEMA,
+    cell_side,
+    classification,
+    cost,
+    equivariance,
+    maps_before,
+    reconstruction,
+    robustness,
+    shift,
+)
 from poolbench.files import write_json
 from poolbench.parallel import side_by_side
 from poolbench.runs import Run, precision
@@ -143,6 +153,7 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         "shifts": {name: asdict(each) for name, each in shifts.items()},
         "swaps": {name: asdict(each) for name, each in swapped.items()},
         "layers": equivariance(model, layers, images[: config["layers"]], steps, BATCH),
+        "map": _kept(model, images[: config["maps"]]),
         "robustness": {"images": config["robustness"], "accuracy": spoilt},
         "pictures": {index: _data_uri(store.test.images[index]) for index in sorted(shown)},
         "duration": {
@@ -151,6 +162,17 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         },
         "history": trained.history,
     }
+
+
+def _kept(model: nn.Module, images: Tensor) -> dict[str, float] | None:
+    """How much the first pooling keeps of its map; None where no layer pools by whole cells."""
+    for slot in models.slots(model, images[:1]):
+        if slot.takes == "local" and slot.layer is not None and cell_side(slot.before[2:], slot.after[2:]):
+            before = maps_before(model, slot.layer, images)
+            with torch.inference_mode():
+                after = torch.cat([slot.layer(part.to(images.device)).cpu() for part in before.split(BATCH)])
+            return {"kept": reconstruction(before, after)}
+    return None
 
 
 def _data_uri(image: Tensor) -> str:
