@@ -68,7 +68,7 @@ class Run:
             raise ValueError(
                 f"{self.folder} was trained on other pictures than {store.folder} holds now: train it again"
             )
-        model = models.build(self.config["model"], self.config["pool"], self.config["head"], store.info)
+        model = models.build(self.config, store.info)
         model.load_state_dict(load_file(self.folder / "model.safetensors"))
         return model.eval()
 

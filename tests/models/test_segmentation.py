@@ -65,5 +65,5 @@ def test_mistakes():
         models.create("fcn_mini", SHAPE, 5, widths=(4, 4))
     with pytest.raises(ValueError, match="12 x 60 pixels is too small"):
         build()(torch.zeros(1, 1, 12, 60))
-    with pytest.raises(ValueError, match="model 'cnn' has no such slot"):
+    with pytest.raises(ValueError, match="context: model 'cnn' has no slot for it"):
         models.create("cnn", (1, 28, 28), 5, context="aspp")

@@ -10,6 +10,7 @@ from poolbench.evaluation.linear import explained, probe, ridge
 from poolbench.evaluation.protocols import PROTOCOLS, Protocol, protocol
 from poolbench.evaluation.reconstruction import cell_side, reconstruction
 from poolbench.evaluation.robustness import CORRUPTIONS, corrupt, robustness
+from poolbench.evaluation.segmentation import mean_iou, outlines, overlaps, segmentation
 from poolbench.evaluation.shift import Shift, shift
 
 __all__ = [
@@ -30,12 +31,16 @@ __all__ = [
     "equivariance",
     "explained",
     "maps_before",
+    "mean_iou",
+    "outlines",
+    "overlaps",
     "period",
     "probe",
     "protocol",
     "reconstruction",
     "ridge",
     "robustness",
+    "segmentation",
     "shift",
     "told",
 ]

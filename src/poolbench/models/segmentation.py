@@ -30,7 +30,7 @@ def context_operator(chosen: str | Mapping[str, Any], channels: int) -> nn.Modul
     return spec.build(channels, **options)
 
 
-@register("fcn_mini")
+@register("fcn_mini", task="segmentation")
 class FullyConvolutional(nn.Module):
     """A fully convolutional network as Long, Shelhamer, Darrell, 2015, with the dilated last stages of DeepLab.
 

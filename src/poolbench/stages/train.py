@@ -25,12 +25,12 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor, nn
 
 from poolbench import data, models, pooling, provenance, runs
-from poolbench.config import check
-from poolbench.data import Store
+from poolbench.config import GROUPS, check
+from poolbench.data import Split, Store
 from poolbench.evaluation.answers import ask
 from poolbench.evaluation.moves import circular
 from poolbench.stages.cli import run
-from poolbench.training import Classifier, Data, History, automatic
+from poolbench.training import TASKS, Data, History, automatic
 
 SHIFT_RANGE, SHIFT_IMAGES = 3, 100
 
@@ -56,9 +56,11 @@ def fingerprint(settings: Mapping[str, Any], store: Store) -> str:
 
 def sources(settings: Mapping[str, Any]) -> str:
     """A hash of the code that a run of these settings executes."""
-    names = [settings[slot]["name"] for slot in ("pool", "head") if settings[slot]["name"] != models.ORIGINAL]
+    names = [settings[slot]["name"] for slot in GROUPS if settings[slot]["name"] != models.ORIGINAL]
     operators = [pooling.spec(name).operator for name in names]
-    return provenance.digest(fit, models.network(settings["model"]["name"]), *operators)
+    return provenance.digest(
+        fit, TASKS[settings["task"]["name"]], models.network(settings["model"]["name"]), *operators
+    )
 
 
 def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> None:
@@ -67,10 +69,10 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     seed, title = settings["seed"], f"{settings['cell']} seed {settings['seed']}"
     pl.seed_everything(seed, verbose=False)
-    network = models.build(settings["model"], settings["pool"], settings["head"], store.info)
+    network = models.build(settings, store.info)
     models.initialise(network, seed)
-    head = models.head(network, store.train.images[:1])
-    module = Classifier(network, head, len(store.classes), settings["optimizer"], seed)
+    head = models.head(network, torch.zeros(1, *(store.info[key] for key in ("channels", "height", "width"))))
+    module = TASKS[settings["task"]["name"]](network, head, store, settings)
     budget, reading = settings["budget"], settings["data"]
     pictures = Data(
         store, budget["images"], budget["batch_size"], reading["validation"], seed, reading["augment_shift"]
@@ -91,9 +93,11 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
         if name.startswith("validation_")
     }
     held = pictures.splits["validation"]
+    metrics = {"validation": {"images": len(held), **validation}}
     network.eval()
-    with runs.precision(trainer.precision, module.device.type):
-        shift = glance(network, held.images[:SHIFT_IMAGES], held.labels[:SHIFT_IMAGES])
+    if isinstance(held, Split):
+        with runs.precision(trainer.precision, module.device.type):
+            metrics["shift"] = glance(network, held.images[:SHIFT_IMAGES], held.labels[:SHIFT_IMAGES])
     environment = {
         **provenance.environment(),
         "precision": trainer.precision,
@@ -102,7 +106,6 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
         "data": {"name": store.name, "checksum": store.checksum},
         "seconds": round(time.perf_counter() - started, 3),
     }
-    metrics = {"validation": {"images": len(held), **validation}, "shift": shift}
     finished = runs.finish(aside, folder, network, metrics, environment)
     if isinstance(trainer.logger, WandbLogger):
         _publish(trainer.logger, finished)

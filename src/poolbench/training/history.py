@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import Callback
 
 from poolbench.files import write_rows
 from poolbench.runs import read_history
+from poolbench.training.module import Task
 
 
 class History(Callback):
@@ -32,8 +33,9 @@ class History(Callback):
         logged = {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
         self.rows.append({"epoch": trainer.current_epoch + 1, **logged, "seconds": round(seconds, 3)})
         write_rows(self.file, self.rows)
+        assert isinstance(module, Task)
         print(
             f"{self.title}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {logged['train_loss']:.3f}  "
-            f"validation top-1 {logged['validation_top1']:.4f}  {seconds:.1f} s",
+            f"validation {module.watched} {logged[f'validation_{module.watched}']:.4f}  {seconds:.1f} s",
             flush=True,
         )
