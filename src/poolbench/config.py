@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from poolbench import data, models, pooling
+from poolbench.data.config import FITS, SizedConfig
 from poolbench.files import CONF
 from poolbench.naming import unknown
 from poolbench.pooling.window import Padding, Size
@@ -244,13 +245,19 @@ def check(config: DictConfig) -> dict[str, Any]:
     run = OmegaConf.to_container(config, resolve=True)
     assert isinstance(run, dict)
     settings = {str(key): value for key, value in run.items()}
-    data.configure(settings["data"])
+    reading = data.configure(settings["data"])
     name, model = settings["task"]["name"], settings["model"]["name"]
     if models.task(model) != name:
         fitting = [each for each in models.names() if models.task(each) == name]
         raise ValueError(
             f"task={name}: model {model!r} is one for {models.task(model)}; choose model={' or '.join(fitting)}, "
             f"or task={models.task(model)}"
+        )
+    if isinstance(reading, SizedConfig) and (name == "classification") == (reading.fit is None):
+        wanted = "null" if reading.fit else " or ".join(FITS)
+        raise ValueError(
+            f"task={name}: data.fit is {reading.fit or 'null'}, and must be {wanted}: one class is read off pictures of "
+            "few shapes, objects off pictures as they are"
         )
     for slot in GROUPS:
         if settings[slot]["name"] == models.ORIGINAL:

@@ -2,15 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from poolbench.data.config import FITS
 from poolbench.data.objects import Scenes
 from poolbench.naming import unknown
 
-FITS = ("crop", "warp", "full")
 GRID = 8
 """What the longer side is rounded to, in pixels, so that many pictures have one shape and go in one batch."""
 
@@ -52,9 +53,9 @@ def fitted(image: Tensor, fit: str, side: int) -> Tensor:
 
 
 def by_shape(scenes: Scenes, fit: str, side: int) -> Mapping[tuple[int, int], tuple[Tensor, Tensor]]:
-    """Every picture fitted: for each shape that occurs, the pictures' numbers (K,) and the pictures (K, C, H, W)."""
+    """Every picture with an object, fitted: for each shape, the numbers (K,) and the pictures (K, C, H, W)."""
     found: dict[tuple[int, int], list[tuple[int, Tensor]]] = defaultdict(list)
-    for index in range(len(scenes)):
+    for index in (scenes.subjects >= 0).nonzero()[:, 0].tolist():
         image = fitted(scenes.image(index), fit, side)
         found[image.shape[1], image.shape[2]].append((index, image))
     return {
@@ -66,3 +67,13 @@ def by_shape(scenes: Scenes, fit: str, side: int) -> Mapping[tuple[int, int], tu
 def squares(scenes: Scenes, fit: str, side: int) -> Tensor:
     """Every picture fitted into a square, in order: (N, C, side, side)."""
     return torch.stack([fitted(scenes.image(index), fit, side) for index in range(len(scenes))])
+
+
+def shown(info: Mapping[str, Any], reading: Mapping[str, Any]) -> dict[str, Any]:
+    """A store's description with the height and width of what a run that reads it so shows a network.
+
+    >>> shown({"height": 128, "width": 96}, {"fit": "warp", "sides": [48]})
+    {'height': 48, 'width': 48}
+    """
+    fit = reading.get("fit")
+    return dict(info) | ({"height": max(reading["sides"]), "width": max(reading["sides"])} if fit else {})
