@@ -256,8 +256,8 @@ def check(config: DictConfig) -> dict[str, Any]:
     if isinstance(reading, SizedConfig) and (name == "classification") == (reading.fit is None):
         wanted = "null" if reading.fit else " or ".join(FITS)
         raise ValueError(
-            f"task={name}: data.fit is {reading.fit or 'null'}, and must be {wanted}: one class is read off pictures of "
-            "few shapes, objects off pictures as they are"
+            f"task={name}: data.fit is {reading.fit or 'null'}, and must be {wanted}: one class is read off pictures "
+            "of few shapes, objects off pictures as they are"
         )
     for slot in GROUPS:
         if settings[slot]["name"] == models.ORIGINAL:

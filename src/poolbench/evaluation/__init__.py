@@ -10,8 +10,9 @@ from poolbench.evaluation.linear import explained, probe, ridge
 from poolbench.evaluation.protocols import PROTOCOLS, Protocol, protocol
 from poolbench.evaluation.reconstruction import cell_side, reconstruction
 from poolbench.evaluation.robustness import CORRUPTIONS, corrupt, robustness
-from poolbench.evaluation.segmentation import mean_iou, outlines, overlaps, segmentation
+from poolbench.evaluation.segmentation import overlaps, segmentation, segmented
 from poolbench.evaluation.shift import Shift, shift
+from poolbench.evaluation.sizes import sized
 
 __all__ = [
     "CORRUPTIONS",
@@ -31,8 +32,6 @@ __all__ = [
     "equivariance",
     "explained",
     "maps_before",
-    "mean_iou",
-    "outlines",
     "overlaps",
     "period",
     "probe",
@@ -41,7 +40,9 @@ __all__ = [
     "ridge",
     "robustness",
     "segmentation",
+    "segmented",
     "shift",
+    "sized",
     "told",
 ]
 
