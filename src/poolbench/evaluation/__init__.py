@@ -1,5 +1,6 @@
-"""What is measured of a trained classifier: pure functions, no files."""
+"""What is measured of a trained network: pure functions, no files."""
 
+from poolbench.evaluation import detection
 from poolbench.evaluation.answers import Answers, ask, period
 from poolbench.evaluation.classification import classification
 from poolbench.evaluation.cost import Cost, cost
@@ -20,6 +21,7 @@ __all__ = [
     "classification",
     "corrupt",
     "cost",
+    "detection",
     "equivariance",
     "period",
     "protocol",

@@ -20,8 +20,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from poolbench import data, models
-from poolbench.data import Store
-from poolbench.evaluation import SCHEMA, classification, cost, equivariance, robustness, shift
+from poolbench.data import Scenes, Store
+from poolbench.data.feed import batch_of
+from poolbench.evaluation import SCHEMA, classification, cost, detection, equivariance, robustness, shift
 from poolbench.files import write_json
 from poolbench.parallel import side_by_side
 from poolbench.runs import Run, precision
@@ -30,6 +31,28 @@ from poolbench.stages.cli import run
 BATCH = 250
 COST_IMAGES = 256
 LABELS = ("model", "data", "pool", "head", "budget")
+COLUMNS = {
+    "classification": {
+        "accuracy": ("test", "top1"),
+        "shift_consistency": ("shift", "consistency"),
+        "worst_shift_accuracy": ("shift", "worst_accuracy"),
+        "step_ms": ("cost", "step_ms"),
+    },
+    "detection": {
+        "map": ("test", "map"),
+        "map50": ("test", "map50"),
+        "box_error": ("test", "box_error"),
+        "shift_error": ("test", "shift_error"),
+        "step_ms": ("cost", "step_ms"),
+    },
+}
+"""What `dvc metrics show` prints of a task's cells."""
+SCENES = 16
+"""Pictures of several sizes that are looked at together."""
+PROPOSALS = 64
+"""Regions of a picture that a detector looks at."""
+SHOWN = 6
+"""Pictures with predictions in an evaluation."""
 
 
 def evaluate(config: DictConfig) -> None:
@@ -67,12 +90,7 @@ def evaluate_cell(cell: Path, chosen: Sequence[int], config: Mapping[str, Any], 
 
 def summary(figures: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The columns of `dvc metrics show`: means over the seeds."""
-    columns = {
-        "accuracy": ("test", "top1"),
-        "shift_consistency": ("shift", "consistency"),
-        "worst_shift_accuracy": ("shift", "worst_accuracy"),
-        "step_ms": ("cost", "step_ms"),
-    }
+    columns = COLUMNS[figures[0]["task"]]
     means = {name: statistics.fmean(each[section][key] for each in figures) for name, (section, key) in columns.items()}
     return {name: round(mean, 5) for name, mean in means.items()} | {"seeds": len(figures)}
 
@@ -87,7 +105,12 @@ def _ready(trained: Run) -> tuple[Store, torch.device, nn.Module, torch.autocast
 def cost_run(trained: Run) -> dict[str, Any]:
     """What the network of one run costs."""
     store, device, model, arithmetic = _ready(trained)
-    images = store.test.images[:COST_IMAGES].to(device)
+    part = store.parts["test"]
+    if isinstance(part, Scenes):
+        batch = batch_of(part, range(min(SCENES, len(part))), 255 * torch.tensor(store.mean))
+        model, images = detection.Posed(model, detection.proposed(batch, PROPOSALS)), batch.images
+    else:
+        images = part.images[:COST_IMAGES].to(device)
     operators = {slot.name: slot.layer for slot in models.slots(model, images[:1]) if slot.layer is not None}
     with arithmetic:
         return asdict(cost(model, operators, images))
@@ -96,7 +119,60 @@ def cost_run(trained: Run) -> dict[str, Any]:
 def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
     """Every figure of one run but its cost, from its folder and its data; `config` as in conf/evaluate.yaml."""
     started = time.perf_counter()
-    store, device, model, arithmetic = _ready(trained)
+    task, model = trained.config["task"]["name"], trained.config["model"]["name"]
+    labels = [*LABELS, *(role for role in models.ROLES if models.takes(model, role))]
+    store, *_ = ready = _ready(trained)
+    figures = {"classification": evaluate_classifier, "detection": evaluate_detector}[task](trained, config, *ready)
+    return {
+        "schema": SCHEMA,
+        "task": task,
+        "cell": trained.config["cell"],
+        "seed": trained.config["seed"],
+        "labels": {label: trained.config[label]["name"] for label in labels},
+        "command": trained.environment["command"],
+        "data": {**trained.environment["data"], "classes": store.classes},
+        "validation": trained.metrics["validation"],
+        **figures,
+        "duration": {
+            "train_s": trained.environment["seconds"],
+            "evaluate_s": round(time.perf_counter() - started, 3),
+        },
+        "history": trained.history,
+    }
+
+
+def evaluate_detector(
+    trained: Run,
+    config: Mapping[str, Any],
+    store: Store,
+    device: torch.device,
+    model: nn.Module,
+    arithmetic: torch.autocast,
+) -> dict[str, Any]:
+    """What a detector finds in the test pictures, what it costs it when boxes move, and some pictures to look at."""
+    scenes, fill = store.scenes("test").to(device), 255 * torch.tensor(store.mean)
+    network = model.get_submodule("network")
+    assert isinstance(network, models.detection.FastRcnn)
+    with arithmetic:
+        figures = detection.detection(model, scenes, fill, PROPOSALS, network.stride, SCENES)
+        batch = batch_of(scenes, range(min(SHOWN, len(scenes))), fill)
+        found = detection.find(model, batch, detection.proposed(batch, PROPOSALS))
+    pictures = {
+        index: _data_uri(detection.drawn(scenes.image(index), each, scenes.objects(index), store.classes))
+        for index, each in zip(batch.indices, found, strict=True)
+    }
+    return {**figures, "pictures": pictures}
+
+
+def evaluate_classifier(
+    trained: Run,
+    config: Mapping[str, Any],
+    store: Store,
+    device: torch.device,
+    model: nn.Module,
+    arithmetic: torch.autocast,
+) -> dict[str, Any]:
+    """How a classifier does on the test pictures as they are, moved and spoilt."""
     images, labels = store.test.images.to(device), store.test.labels.to(device)
     with arithmetic, torch.inference_mode():
         logits = torch.cat([model(batch).float() for batch in images.split(BATCH)])
@@ -127,29 +203,17 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         spoilt = robustness(model, images[: config["robustness"]], labels[: config["robustness"]], BATCH)
     shown = {*range(len(shifts[first].diagonal.labels)), *(flip.image for flip in shifts[first].flips)}
     return {
-        "schema": SCHEMA,
-        "cell": trained.config["cell"],
-        "seed": trained.config["seed"],
-        "labels": {label: trained.config[label]["name"] for label in LABELS},
-        "command": trained.environment["command"],
-        "data": {**trained.environment["data"], "classes": store.classes},
         "test": {
             "images": len(labels),
             "loss": F.cross_entropy(logits, labels).item(),
             **classification(logits, labels),
         },
-        "validation": trained.metrics["validation"],
         "shift": asdict(shifts.pop(first)),
         "shifts": {name: asdict(each) for name, each in shifts.items()},
         "swaps": {name: asdict(each) for name, each in swapped.items()},
         "layers": equivariance(model, layers, images[: config["layers"]], steps, BATCH),
         "robustness": {"images": config["robustness"], "accuracy": spoilt},
         "pictures": {index: _data_uri(store.test.images[index]) for index in sorted(shown)},
-        "duration": {
-            "train_s": trained.environment["seconds"],
-            "evaluate_s": round(time.perf_counter() - started, 3),
-        },
-        "history": trained.history,
     }
 
 
