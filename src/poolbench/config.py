@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from poolbench import data, models, pooling
+from poolbench.data.config import FITS, SizedConfig
 from poolbench.files import CONF
 from poolbench.naming import unknown
 from poolbench.pooling.window import Padding, Size
@@ -23,6 +24,7 @@ GROUPS: dict[str, tuple[pooling.Kind, ...]] = {
     "pool": ("local",),
     "head": ("global", "token"),
     "region": ("region",),
+    "context": ("context",),
 }
 DECIDED = ("spatial_scale",)
 """Options of operators that the network decides."""
@@ -114,7 +116,14 @@ class Detection:
         _demand("task.proposals", self.proposals, self.proposals >= 2, "at least 2")
 
 
-TASKS = {"classification": Classification, "detection": Detection}
+@dataclass
+class Segmentation:
+    """The class of each pixel."""
+
+    name: str = "segmentation"
+
+
+TASKS = {"classification": Classification, "detection": Detection, "segmentation": Segmentation}
 
 
 @dataclass
@@ -128,6 +137,7 @@ class Run:
     pool: Any = MISSING
     head: Any = MISSING
     region: Any = MISSING
+    context: Any = MISSING
     data: Any = MISSING
     budget: Budget = MISSING
     optimizer: Optimizer = MISSING
@@ -159,7 +169,7 @@ def register(overrides: Iterable[str] = ()) -> None:
     for name in models.names():
         _offer("model", name)
     chosen = {group: [name for kind in kinds for name in pooling.names(kind)] for group, kinds in GROUPS.items()}
-    for group, values in re.findall(r"^(pool|head|region)=(.*)$", "\n".join(overrides), flags=re.MULTILINE):
+    for group, values in re.findall(r"^(pool|head|region|context)=(.*)$", "\n".join(overrides), flags=re.MULTILINE):
         chosen[group] += [value for value in values.split(",") if "." in value]
     for group, names in chosen.items():
         for name in (models.ORIGINAL, *names):
@@ -235,13 +245,19 @@ def check(config: DictConfig) -> dict[str, Any]:
     run = OmegaConf.to_container(config, resolve=True)
     assert isinstance(run, dict)
     settings = {str(key): value for key, value in run.items()}
-    data.configure(settings["data"])
+    reading = data.configure(settings["data"])
     name, model = settings["task"]["name"], settings["model"]["name"]
     if models.task(model) != name:
         fitting = [each for each in models.names() if models.task(each) == name]
         raise ValueError(
             f"task={name}: model {model!r} is one for {models.task(model)}; choose model={' or '.join(fitting)}, "
             f"or task={models.task(model)}"
+        )
+    if isinstance(reading, SizedConfig) and (name == "classification") == (reading.fit is None):
+        wanted = "null" if reading.fit else " or ".join(FITS)
+        raise ValueError(
+            f"task={name}: data.fit is {reading.fit or 'null'}, and must be {wanted}: one class is read off pictures "
+            "of few shapes, objects off pictures as they are"
         )
     for slot in GROUPS:
         if settings[slot]["name"] == models.ORIGINAL:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from poolbench.report.records import METRICS, Provenance, Result, Study
+from poolbench.report.records import Provenance, Result, Study, measured
 from poolbench.report.summary import summarise
 from poolbench.report.tables import HEADINGS, history_rows, markdown_table, rows, terminal_table
 
@@ -20,7 +20,16 @@ def test_rows_are_flat_and_one_a_run(results: list[Result]) -> None:
     writer = csv.DictWriter(out, flat[0].keys())
     writer.writerows(flat)
     assert len(out.getvalue().splitlines()) == len(results) == 27
-    assert list(flat[0]) == ["cell", "seed", "model", "data", "pool", "head", "budget", *(each.key for each in METRICS)]
+    assert list(flat[0]) == [
+        "cell",
+        "seed",
+        "model",
+        "data",
+        "pool",
+        "head",
+        "budget",
+        *(each.key for each in measured(results)),
+    ]
     assert flat[0]["test.top1"] == results[0].metrics["test"]["top1"]
 
 

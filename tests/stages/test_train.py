@@ -26,6 +26,7 @@ EVALUATION = {
     "shift": {"protocols": ["circular", "aps_crop"], "range": 1, "images": 50, "periodic": False},
     "swaps": ["average", "max"],
     "layers": 20,
+    "maps": 40,
     "robustness": 30,
 }
 

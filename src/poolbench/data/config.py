@@ -1,11 +1,17 @@
 """What can be set about data: one dataclass a source, each a schema of the Hydra group `data`."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from poolbench.naming import unknown
 
 MISSING = "???"  # how OmegaConf spells a value that must be given
 SHAPE_NAMES = ("disc", "square", "triangle", "cross", "ring", "star", "bar", "crescent")
+
+FITS = ("crop", "warp", "full")
+READING = ("validation", "augment_shift", "fit", "sides")
+"""Options of how a run reads a store, whatever is in it."""
 
 
 def _within(key: str, value: float, low: float, high: float | None = None) -> None:
@@ -37,7 +43,7 @@ class DataConfig:
 
     def recipe(self) -> dict[str, Any]:
         """The options that decide what is in the store: all but those of how it is read."""
-        return {key: value for key, value in asdict(self).items() if key not in ("validation", "augment_shift")}
+        return {key: value for key, value in asdict(self).items() if key not in READING}
 
 
 @dataclass
@@ -104,7 +110,30 @@ class ShapesConfig(DataConfig):
 
 
 @dataclass
-class ScenesConfig(DataConfig):
+class SizedConfig(DataConfig):
+    """What sources of pictures of several sizes have besides: how one class a picture is read off them.
+
+    `fit`: crop and warp bring every picture to a square, full keeps its proportions; null leaves each as it is, for
+    tasks that look at objects. `sides`: the shorter side that they are brought to; several take turns by the epoch.
+    """
+
+    fit: str | None = None
+    sides: list[int] = field(default_factory=lambda: [48])
+
+    def check(self) -> None:
+        super().check()
+        if self.fit is not None and self.fit not in FITS:
+            raise unknown("data.fit", self.fit, FITS)
+        if not self.sides or min(self.sides) < 8:
+            raise ValueError(f"data.sides must be whole numbers of at least 8, got {list(self.sides)}")
+        if len(self.sides) > 1 and self.fit != "full":
+            raise ValueError(
+                f"data.sides must be one with data.fit={self.fit}, got {list(self.sides)}: several need full"
+            )
+
+
+@dataclass
+class ScenesConfig(SizedConfig):
     """Pictures of several sizes, composed of the objects of a classification set, each with class, box and mask.
 
     `of`: fashion_mnist or shapes. A picture's height and width are drawn from `smallest` to `largest`, and the

@@ -136,6 +136,45 @@ class SceneFeed:
             yield batch_of(self.scenes, batch.tolist(), self.fill)
 
 
+@dataclass(frozen=True)
+class FittedFeed:
+    """One pass over pictures of several shapes, in batches of one shape: images (B, C, H, W) and labels (B,).
+
+    `groups`: for each shape the pictures' numbers (K,) and the pictures (K, C, H, W); `labels` (N,) by number. With a
+    `seed` the order of pictures and of batches is drawn from it, and no batch is of one picture alone.
+    """
+
+    groups: Sequence[tuple[Tensor, Tensor]]
+    labels: Tensor
+    batch_size: int
+    seed: int | None = None
+    rank: int = 0
+    world: int = 1
+
+    def _batches(self) -> list[tuple[int, Tensor]]:
+        """The group of each batch, and the places in it."""
+        generator = torch.Generator().manual_seed(self.seed or 0)
+        found = []
+        for group, (numbers, _) in enumerate(self.groups):
+            order = torch.arange(len(numbers))
+            if self.seed is not None:
+                order = order[torch.randperm(len(order), generator=generator)]
+            found += [(group, places) for places in order.split(self.batch_size)]
+        if self.seed is not None:
+            several = [batch for batch in found if len(batch[1]) > 1]
+            found = [several[place] for place in torch.randperm(len(several), generator=generator).tolist()]
+        return found[self.rank :: self.world]
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for group, places in self._batches():
+            numbers, images = self.groups[group]
+            chosen = places.to(images.device)
+            yield images[chosen], self.labels[numbers[chosen]]
+
+
 def shifted(images: Tensor, corners: Tensor, reach: int) -> Tensor:
     """Windows of the size of `images` (N, C, H, W), cut at `corners` (N, 2) from them with `reach` black pixels around.
 

@@ -1,6 +1,6 @@
 """Networks by name, the slots of any model, and `swap`, which puts an operator into them."""
 
-from poolbench.models import classics, cnn, compact, detection, published, transformers
+from poolbench.models import classics, cnn, compact, detection, published, segmentation, transformers
 from poolbench.models.classifier import Normalise, build, initialise
 from poolbench.models.placed import Placed
 from poolbench.models.registry import ORIGINAL, ROLES, create, names, network, options, register, takes, task
@@ -26,6 +26,7 @@ __all__ = [
     "options",
     "published",
     "register",
+    "segmentation",
     "slots",
     "swap",
     "takes",

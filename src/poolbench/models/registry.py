@@ -16,7 +16,7 @@ ORIGINAL = "original"
 Network = Callable[..., nn.Module]
 Registered = TypeVar("Registered", bound=Network)
 
-ROLES = ("region",)
+ROLES = ("region", "context")
 """Slots that a network has an argument for: what stands in them decides the shape of what comes after."""
 
 _networks: dict[str, Network] = {}
@@ -85,12 +85,14 @@ def create(
     head: Chosen = ORIGINAL,
     where: Sequence[str] = ("*",),
     region: Chosen = ORIGINAL,
+    context: Chosen = ORIGINAL,
     **chosen: Any,
 ) -> nn.Module:
     """Build a network for pictures of `shape` (C, H, W), with `pool` in its slots and `head` in its last.
 
-    `region`: the region operator of a network that detects. "original" leaves the operators of the publication. Raises
-    ValueError for an unknown name or option, and where an operator does not fit its slot or there is none for it.
+    `region`: the region operator of a network that detects; `context`: the one before the decoder of a network that
+    segments. "original" leaves the operators of the publication. Raises ValueError for an unknown name or option, and
+    where an operator does not fit its slot or there is none for it.
 
     >>> create("vgg_mini", (3, 32, 32), 10, pool="blur", head="gem")(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 10])
@@ -98,7 +100,7 @@ def create(
     for key in chosen:
         if key not in options(name):
             raise unknown(f"option of model {name!r}", key, options(name))
-    for role, operator in (("region", region),):
+    for role, operator in (("region", region), ("context", context)):
         if takes(name, role):
             chosen[role] = operator
         elif not _original(operator):

@@ -90,6 +90,23 @@ METRICS = (
     Metric("shift.logit_drift", "logit drift", digits=2, higher_is_better=False),
     Metric("shift.largest_drift", "logit drift, worst shift", digits=2, higher_is_better=False),
     _share("shift.probability_variation", "variation of the true class's probability", higher_is_better=False),
+    _share("centre.r2", "the centre's variance told"),
+    _share("centre.error", "the centre's distance, of the side", higher_is_better=False),
+    _share("count.r2", "the count's variance told"),
+    Metric("count.error", "miscount", "objects", digits=2, higher_is_better=False),
+    _share("map.kept", "the map's variance rebuilt"),
+    _share("test.map", "average precision"),
+    _share("test.map50", "average precision at .5"),
+    _share("test.map75", "average precision at .75"),
+    _share("test.object_accuracy", "accuracy on objects"),
+    Metric("test.box_error", "box error", "pixels", digits=2, higher_is_better=False),
+    Metric("test.shift_error", "error of displaced boxes", "pixels", digits=2, higher_is_better=False),
+    Metric("speed.ratio", "times faster than region by region", digits=1),
+    Metric("speed.shared_s", "features once", "s", digits=3, higher_is_better=False),
+    Metric("speed.separate_s", "region by region", "s", digits=2, higher_is_better=False),
+    _share("test.miou", "mean IoU"),
+    _share("test.boundary_iou", "boundary IoU"),
+    _share("test.pixels", "pixel accuracy"),
     Metric("cost.parameters", "parameters", digits=0, higher_is_better=False),
     Metric("cost.multiply_adds", "multiply-adds", "M", 1e-6, 2, higher_is_better=False),
     Metric("cost.forward_ms", "forward", "ms", higher_is_better=False),
@@ -114,7 +131,7 @@ class Result:
     """One run that was evaluated: its cell, its seed, what its configuration chose, and the parsed evaluation.
 
     `labels` name the choices: model, data, pool, head, budget. Raises ValueError when the evaluation is of another
-    schema or lacks a metric.
+    schema.
     """
 
     cell: str
@@ -129,15 +146,23 @@ class Result:
                 f"evaluation of {self.cell}, seed {self.seed} has schema {found}, "
                 f"the report reads {SCHEMA}: evaluate it again"
             )
-        for key in _BY_KEY:
-            section, name = key.split(".")
-            if name not in self.metrics.get(section, {}):
-                raise ValueError(f"evaluation of {self.cell}, seed {self.seed} has no {key}: evaluate it again")
+
+    def has(self, key: str) -> bool:
+        """Whether the metric at `key` was measured: a task has its own, and not every machine tells its energy."""
+        section, name = key.split(".")
+        return self.metrics.get(section, {}).get(name) is not None
 
     def value(self, key: str) -> float:
-        """The run's value of the metric at `key`."""
+        """The run's value of the metric at `key`. Raises ValueError where it was not measured."""
+        if not self.has(key):
+            raise ValueError(f"evaluation of {self.cell}, seed {self.seed} has no {key}: evaluate it again")
         section, name = key.split(".")
         return float(self.metrics[section][name])
+
+
+def measured(results: Sequence[Result]) -> list[Metric]:
+    """The metrics that all of these runs have."""
+    return [each for each in METRICS if all(run.has(each.key) for run in results)]
 
 
 @dataclass(frozen=True)

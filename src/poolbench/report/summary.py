@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from poolbench.report.claims import judge
-from poolbench.report.records import METRICS, SCHEMA, Provenance, Result, Study, metric
+from poolbench.report.records import SCHEMA, Provenance, Result, Study, measured, metric
 from poolbench.report.statistics import CONFIDENCE, Place, Runs, estimate, frontier, rank
 from poolbench.studies import Claim
 
@@ -76,7 +76,7 @@ def _varying(parts: Mapping[str, Mapping[Any, str]]) -> dict[str, str]:
 
 def _cell(runs: Sequence[Result], command: str) -> Json:
     summary: Json = {"labels": dict(runs[0].labels), "seeds": [run.seed for run in runs], "command": command}
-    for each in METRICS:
+    for each in measured(runs):
         section, name = each.key.split(".")
         summary.setdefault(section, {})[name] = asdict(estimate([run.value(each.key) for run in runs]))
     return summary

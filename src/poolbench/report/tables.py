@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from poolbench.report.answer import finding
-from poolbench.report.records import METRICS, Result, metric
+from poolbench.report.records import Result, measured, metric
 from poolbench.report.summary import ACCURACY, CONSISTENCY, SPEED, Json
 
 Row = dict[str, Any]
@@ -19,7 +19,12 @@ Row = dict[str, Any]
 def rows(results: Sequence[Result]) -> list[Row]:
     """One flat row a run: cell, seed, labels, then every metric by its key."""
     return [
-        {"cell": run.cell, "seed": run.seed, **run.labels, **{each.key: run.value(each.key) for each in METRICS}}
+        {
+            "cell": run.cell,
+            "seed": run.seed,
+            **run.labels,
+            **{each.key: run.value(each.key) for each in measured(results)},
+        }
         for run in results
     ]
 

@@ -22,7 +22,18 @@ from torch import Tensor, nn
 from poolbench import data, models
 from poolbench.data import Scenes, Store
 from poolbench.data.feed import batch_of
-from poolbench.evaluation import SCHEMA, classification, cost, detection, equivariance, robustness, shift
+from poolbench.evaluation import (
+    SCHEMA,
+    cell_side,
+    classification,
+    cost,
+    detection,
+    equivariance,
+    maps_before,
+    reconstruction,
+    robustness,
+    shift,
+)
 from poolbench.files import write_json
 from poolbench.parallel import side_by_side
 from poolbench.runs import Run, precision
@@ -107,8 +118,10 @@ def cost_run(trained: Run) -> dict[str, Any]:
     store, device, model, arithmetic = _ready(trained)
     part = store.parts["test"]
     if isinstance(part, Scenes):
-        batch = batch_of(part, range(min(SCENES, len(part))), 255 * torch.tensor(store.mean))
-        model, images = detection.Posed(model, detection.proposed(batch, PROPOSALS)), batch.images
+        batch = batch_of(part.to(device), range(min(SCENES, len(part))), 255 * torch.tensor(store.mean))
+        images = batch.images
+        if trained.config["task"]["name"] == "detection":
+            model = detection.Posed(model, detection.proposed(batch, PROPOSALS))
     else:
         images = part.images[:COST_IMAGES].to(device)
     operators = {slot.name: slot.layer for slot in models.slots(model, images[:1]) if slot.layer is not None}
@@ -122,7 +135,7 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
     task, model = trained.config["task"]["name"], trained.config["model"]["name"]
     labels = [*LABELS, *(role for role in models.ROLES if models.takes(model, role))]
     store, *_ = ready = _ready(trained)
-    figures = {"classification": evaluate_classifier, "detection": evaluate_detector}[task](trained, config, *ready)
+    figures = MEASURES[task](trained, config, *ready)
     return {
         "schema": SCHEMA,
         "task": task,
@@ -212,9 +225,25 @@ def evaluate_classifier(
         "shifts": {name: asdict(each) for name, each in shifts.items()},
         "swaps": {name: asdict(each) for name, each in swapped.items()},
         "layers": equivariance(model, layers, images[: config["layers"]], steps, BATCH),
+        "map": _kept(model, images[: config["maps"]]),
         "robustness": {"images": config["robustness"], "accuracy": spoilt},
         "pictures": {index: _data_uri(store.test.images[index]) for index in sorted(shown)},
     }
+
+
+MEASURES = {"classification": evaluate_classifier, "detection": evaluate_detector}
+"""What measures the runs of each task."""
+
+
+def _kept(model: nn.Module, images: Tensor) -> dict[str, float] | None:
+    """How much the first pooling keeps of its map; None where no layer pools by whole cells."""
+    for slot in models.slots(model, images[:1]):
+        if slot.takes == "local" and slot.layer is not None and cell_side(slot.before[2:], slot.after[2:]):
+            before = maps_before(model, slot.layer, images)
+            with torch.inference_mode():
+                after = torch.cat([slot.layer(part.to(images.device)).cpu() for part in before.split(BATCH)])
+            return {"kept": reconstruction(before, after)}
+    return None
 
 
 def _data_uri(image: Tensor) -> str:

@@ -64,7 +64,9 @@ def _pipeline() -> Selection:
 
 
 def _study(name: str) -> Selection:
-    """One study with all its cells, those that `make repro` leaves out too."""
+    """One study with all its cells, those that `make repro` leaves out too, or those that a stage measures."""
+    if stage := studies.study(name).stage:
+        return _measured(name, stage)
     evaluations = {
         folder / "evaluation" / cell: range(params.seeds)
         for folder, params in whole(name).items()
@@ -72,6 +74,19 @@ def _study(name: str) -> Selection:
     }
     study = _asked(name, [cell.name for cell in evaluations])
     return Selection(evaluations, [study], Path("studies", "report", name), [f"make study-{name}"])
+
+
+def _measured(name: str, stage: str) -> Selection:
+    """The studies of the cells that one stage measures, this one first."""
+    folder = Path("studies", "measured", stage)
+    asked = [name, *(each for each in studies.names() if each != name and studies.study(each).stage == stage)]
+    cells = {each: sorted(folder.glob(studies.study(each).cells)) for each in asked}
+    return Selection(
+        {cell: seeds(cell, None) for members in cells.values() for cell in members},
+        [_asked(each, [cell.name for cell in members]) for each, members in cells.items()],
+        Path("studies", "report", name),
+        [f"make study-{name}"],
+    )
 
 
 def _sweep(config: DictConfig) -> Selection:

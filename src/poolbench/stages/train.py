@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from poolbench import data, models, pooling, provenance, runs
 from poolbench.config import GROUPS, check
 from poolbench.data import Split, Store
+from poolbench.data.fit import shown
 from poolbench.evaluation.answers import ask
 from poolbench.evaluation.moves import circular
 from poolbench.stages.cli import run
@@ -69,14 +70,14 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     seed, title = settings["seed"], f"{settings['cell']} seed {settings['seed']}"
     pl.seed_everything(seed, verbose=False)
-    network = models.build(settings, store.info)
+    info = shown(store.info, settings["data"])
+    network = models.build(settings, info)
     models.initialise(network, seed)
-    head = models.head(network, torch.zeros(1, *(store.info[key] for key in ("channels", "height", "width"))))
+    head = models.head(network, torch.zeros(1, *(info[key] for key in ("channels", "height", "width"))))
     module = TASKS[settings["task"]["name"]](network, head, store, settings)
     budget, reading = settings["budget"], settings["data"]
-    pictures = Data(
-        store, budget["images"], budget["batch_size"], reading["validation"], seed, reading["augment_shift"]
-    )
+    reach, way, sides = reading["augment_shift"], reading.get("fit"), reading.get("sides", ())
+    pictures = Data(store, budget["images"], budget["batch_size"], reading["validation"], seed, reach, way, sides)
     aside = runs.begin(folder, settings, mark)
     trainer = _trainer(settings, aside, title)
     last = aside / "last.ckpt"

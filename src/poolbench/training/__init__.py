@@ -6,8 +6,9 @@ from poolbench.training.detector import Detector
 from poolbench.training.history import History
 from poolbench.training.module import Diverged, Task
 from poolbench.training.precision import automatic
+from poolbench.training.segmenter import Segmenter
 
-TASKS: dict[str, type[Task]] = {"classification": Classifier, "detection": Detector}
+TASKS: dict[str, type[Task]] = {"classification": Classifier, "detection": Detector, "segmentation": Segmenter}
 """What trains each task; `config.TASKS` says what can be set about it."""
 
-__all__ = ["TASKS", "Classifier", "Data", "Detector", "Diverged", "History", "Task", "automatic"]
+__all__ = ["TASKS", "Classifier", "Data", "Detector", "Diverged", "History", "Segmenter", "Task", "automatic"]
