@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from poolbench.data import cifar, fashion_mnist, image_folder, scenes, shapes
+from poolbench.data import cifar, coco, fashion_mnist, image_folder, scenes, shapes
 from poolbench.data.config import (
     Cifar10Config,
     Cifar100Config,
+    CocoConfig,
     DataConfig,
     FashionMnistConfig,
     ImageFolderConfig,
@@ -50,6 +51,7 @@ SOURCES = {
     "cifar10": Source(Cifar10Config, cifar.read),
     "cifar100": Source(Cifar100Config, cifar.read),
     "scenes": Source(ScenesConfig, scenes.read),
+    "coco": Source(CocoConfig, coco.read),
 }
 
 

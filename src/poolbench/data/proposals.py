@@ -1,6 +1,9 @@
 """Region proposals without a network that proposes: true boxes moved and resized, and boxes anywhere."""
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
@@ -85,3 +88,17 @@ def decode(boxes: Tensor, offsets: Tensor) -> Tensor:
 
 def _centred(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3)
+
+
+def numbered(boxes: Sequence[Tensor]) -> Tensor:
+    """The boxes of each picture (K, 4) with the picture's number before them, all in one table (K, 5).
+
+    >>> numbered([torch.zeros(1, 4), torch.ones(2, 4)])[:, 0].tolist()
+    [0.0, 1.0, 1.0]
+    """
+    return torch.cat([F.pad(each, (1, 0), value=float(number)) for number, each in enumerate(boxes)])
+
+
+def chosen(offsets: Tensor, labels: Tensor) -> Tensor:
+    """The offsets (K, 4) of each box's own class, of those of all classes (K, classes, 4); labels from 1."""
+    return offsets[torch.arange(len(labels), device=labels.device), labels - 1]

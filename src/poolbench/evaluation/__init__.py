@@ -1,5 +1,6 @@
-"""What is measured of a trained classifier: pure functions, no files."""
+"""What is measured of a trained network: pure functions, no files."""
 
+from poolbench.evaluation import detection
 from poolbench.evaluation.answers import Answers, ask, period
 from poolbench.evaluation.boundary import band, boundary_iou
 from poolbench.evaluation.classification import classification
@@ -29,6 +30,7 @@ __all__ = [
     "classification",
     "corrupt",
     "cost",
+    "detection",
     "equivariance",
     "explained",
     "maps_before",

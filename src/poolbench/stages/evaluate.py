@@ -20,12 +20,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from poolbench import data, models
-from poolbench.data import Store
+from poolbench.data import Scenes, Store
+from poolbench.data.feed import batch_of
 from poolbench.evaluation import (
     SCHEMA,
     cell_side,
     classification,
     cost,
+    detection,
     equivariance,
     maps_before,
     reconstruction,
@@ -40,6 +42,28 @@ from poolbench.stages.cli import run
 BATCH = 250
 COST_IMAGES = 256
 LABELS = ("model", "data", "pool", "head", "budget")
+COLUMNS = {
+    "classification": {
+        "accuracy": ("test", "top1"),
+        "shift_consistency": ("shift", "consistency"),
+        "worst_shift_accuracy": ("shift", "worst_accuracy"),
+        "step_ms": ("cost", "step_ms"),
+    },
+    "detection": {
+        "map": ("test", "map"),
+        "map50": ("test", "map50"),
+        "box_error": ("test", "box_error"),
+        "shift_error": ("test", "shift_error"),
+        "step_ms": ("cost", "step_ms"),
+    },
+}
+"""What `dvc metrics show` prints of a task's cells."""
+SCENES = 16
+"""Pictures of several sizes that are looked at together."""
+PROPOSALS = 64
+"""Regions of a picture that a detector looks at."""
+SHOWN = 6
+"""Pictures with predictions in an evaluation."""
 
 
 def evaluate(config: DictConfig) -> None:
@@ -77,12 +101,7 @@ def evaluate_cell(cell: Path, chosen: Sequence[int], config: Mapping[str, Any], 
 
 def summary(figures: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The columns of `dvc metrics show`: means over the seeds."""
-    columns = {
-        "accuracy": ("test", "top1"),
-        "shift_consistency": ("shift", "consistency"),
-        "worst_shift_accuracy": ("shift", "worst_accuracy"),
-        "step_ms": ("cost", "step_ms"),
-    }
+    columns = COLUMNS[figures[0]["task"]]
     means = {name: statistics.fmean(each[section][key] for each in figures) for name, (section, key) in columns.items()}
     return {name: round(mean, 5) for name, mean in means.items()} | {"seeds": len(figures)}
 
@@ -97,7 +116,14 @@ def _ready(trained: Run) -> tuple[Store, torch.device, nn.Module, torch.autocast
 def cost_run(trained: Run) -> dict[str, Any]:
     """What the network of one run costs."""
     store, device, model, arithmetic = _ready(trained)
-    images = store.test.images[:COST_IMAGES].to(device)
+    part = store.parts["test"]
+    if isinstance(part, Scenes):
+        batch = batch_of(part.to(device), range(min(SCENES, len(part))), 255 * torch.tensor(store.mean))
+        images = batch.images
+        if trained.config["task"]["name"] == "detection":
+            model = detection.Posed(model, detection.proposed(batch, PROPOSALS))
+    else:
+        images = part.images[:COST_IMAGES].to(device)
     operators = {slot.name: slot.layer for slot in models.slots(model, images[:1]) if slot.layer is not None}
     with arithmetic:
         return asdict(cost(model, operators, images))
@@ -106,7 +132,60 @@ def cost_run(trained: Run) -> dict[str, Any]:
 def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
     """Every figure of one run but its cost, from its folder and its data; `config` as in conf/evaluate.yaml."""
     started = time.perf_counter()
-    store, device, model, arithmetic = _ready(trained)
+    task, model = trained.config["task"]["name"], trained.config["model"]["name"]
+    labels = [*LABELS, *(role for role in models.ROLES if models.takes(model, role))]
+    store, *_ = ready = _ready(trained)
+    figures = MEASURES[task](trained, config, *ready)
+    return {
+        "schema": SCHEMA,
+        "task": task,
+        "cell": trained.config["cell"],
+        "seed": trained.config["seed"],
+        "labels": {label: trained.config[label]["name"] for label in labels},
+        "command": trained.environment["command"],
+        "data": {**trained.environment["data"], "classes": store.classes},
+        "validation": trained.metrics["validation"],
+        **figures,
+        "duration": {
+            "train_s": trained.environment["seconds"],
+            "evaluate_s": round(time.perf_counter() - started, 3),
+        },
+        "history": trained.history,
+    }
+
+
+def evaluate_detector(
+    trained: Run,
+    config: Mapping[str, Any],
+    store: Store,
+    device: torch.device,
+    model: nn.Module,
+    arithmetic: torch.autocast,
+) -> dict[str, Any]:
+    """What a detector finds in the test pictures, what it costs it when boxes move, and some pictures to look at."""
+    scenes, fill = store.scenes("test").to(device), 255 * torch.tensor(store.mean)
+    network = model.get_submodule("network")
+    assert isinstance(network, models.detection.FastRcnn)
+    with arithmetic:
+        figures = detection.detection(model, scenes, fill, PROPOSALS, network.stride, SCENES)
+        batch = batch_of(scenes, range(min(SHOWN, len(scenes))), fill)
+        found = detection.find(model, batch, detection.proposed(batch, PROPOSALS))
+    pictures = {
+        index: _data_uri(detection.drawn(scenes.image(index), each, scenes.objects(index), store.classes))
+        for index, each in zip(batch.indices, found, strict=True)
+    }
+    return {**figures, "pictures": pictures}
+
+
+def evaluate_classifier(
+    trained: Run,
+    config: Mapping[str, Any],
+    store: Store,
+    device: torch.device,
+    model: nn.Module,
+    arithmetic: torch.autocast,
+) -> dict[str, Any]:
+    """How a classifier does on the test pictures as they are, moved and spoilt."""
     images, labels = store.test.images.to(device), store.test.labels.to(device)
     with arithmetic, torch.inference_mode():
         logits = torch.cat([model(batch).float() for batch in images.split(BATCH)])
@@ -137,18 +216,11 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         spoilt = robustness(model, images[: config["robustness"]], labels[: config["robustness"]], BATCH)
     shown = {*range(len(shifts[first].diagonal.labels)), *(flip.image for flip in shifts[first].flips)}
     return {
-        "schema": SCHEMA,
-        "cell": trained.config["cell"],
-        "seed": trained.config["seed"],
-        "labels": {label: trained.config[label]["name"] for label in LABELS},
-        "command": trained.environment["command"],
-        "data": {**trained.environment["data"], "classes": store.classes},
         "test": {
             "images": len(labels),
             "loss": F.cross_entropy(logits, labels).item(),
             **classification(logits, labels),
         },
-        "validation": trained.metrics["validation"],
         "shift": asdict(shifts.pop(first)),
         "shifts": {name: asdict(each) for name, each in shifts.items()},
         "swaps": {name: asdict(each) for name, each in swapped.items()},
@@ -156,12 +228,11 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         "map": _kept(model, images[: config["maps"]]),
         "robustness": {"images": config["robustness"], "accuracy": spoilt},
         "pictures": {index: _data_uri(store.test.images[index]) for index in sorted(shown)},
-        "duration": {
-            "train_s": trained.environment["seconds"],
-            "evaluate_s": round(time.perf_counter() - started, 3),
-        },
-        "history": trained.history,
     }
+
+
+MEASURES = {"classification": evaluate_classifier, "detection": evaluate_detector}
+"""What measures the runs of each task."""
 
 
 def _kept(model: nn.Module, images: Tensor) -> dict[str, float] | None:

@@ -3,17 +3,22 @@
 python -m poolbench.stages.prepare data=fashion_mnist
 """
 
+from pathlib import Path
+
 from omegaconf import DictConfig, OmegaConf
 
 from poolbench import data
+from poolbench.data import coco
 from poolbench.stages.cli import run
 
 
 def prepare(config: DictConfig) -> None:
-    """Make the store that `config.data` describes, or check that it is there."""
+    """Make the store that `config.data` describes, or check that it is there; write it to `config.coco` too."""
     options = OmegaConf.to_container(config.data)
     assert isinstance(options, dict)
     store = data.prepare({str(key): value for key, value in options.items()}, force=config.force)
+    if config.coco:
+        coco.write(store, Path(config.coco))
     sizes = store.info["sizes"]
     upto = "up to " if "objects" in store.info else ""
     print(

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
     }
     finished = runs.finish(aside, folder, network, metrics, environment)
     if isinstance(trainer.logger, WandbLogger):
-        _publish(trainer.logger, finished)
+        _publish(trainer.logger, finished, module.pictures(held))
 
 
 def glance(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -165,15 +165,18 @@ def _wandb(settings: Mapping[str, Any]) -> WandbLogger:
     return WandbLogger(experiment=run)
 
 
-def _publish(logger: WandbLogger, finished: runs.Run) -> None:
-    """The picture of the shifts and the weights, to W&B; closes its run."""
-    shift = finished.metrics["shift"]
-    offsets = list(range(-shift["range"], shift["range"] + 1))
-    picture = go.Figure(go.Heatmap(x=offsets, y=offsets, z=shift["accuracy_map"], colorbar_title="accuracy"))
-    picture.update_layout(xaxis_title="dx, pixels", yaxis_title="dy, pixels", yaxis_scaleanchor="x")
-    logger.experiment.log(
-        {"shift_map": picture, **{f"shift_{key}": shift[key] for key in ("consistency", "logit_drift")}}
-    )
+def _publish(logger: WandbLogger, finished: runs.Run, pictures: Sequence[Tensor]) -> None:
+    """The picture of the shifts, those with predictions and the weights, to W&B; closes its run."""
+    if "shift" in finished.metrics:
+        shift = finished.metrics["shift"]
+        offsets = list(range(-shift["range"], shift["range"] + 1))
+        picture = go.Figure(go.Heatmap(x=offsets, y=offsets, z=shift["accuracy_map"], colorbar_title="accuracy"))
+        picture.update_layout(xaxis_title="dx, pixels", yaxis_title="dy, pixels", yaxis_scaleanchor="x")
+        logger.experiment.log(
+            {"shift_map": picture, **{f"shift_{key}": shift[key] for key in ("consistency", "logit_drift")}}
+        )
+    if pictures:
+        logger.experiment.log({"predictions": [wandb.Image(each.permute(1, 2, 0).numpy()) for each in pictures]})
     name = (
         f"{finished.config['cell']}-seed-{finished.config['seed']}".replace("=", "-")
         .replace(",", "-")

@@ -7,13 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poolbench.data import Store
-from poolbench.data.feed import SceneBatch
-from poolbench.data.proposals import decode, encode, match, propose
+from poolbench.data import Scenes, Store
+from poolbench.data.feed import SceneBatch, batch_of
+from poolbench.data.proposals import chosen, decode, encode, match, numbered, propose
+from poolbench.data.store import Part
+from poolbench.evaluation.detection import drawn, find, proposed
 from poolbench.training.module import Task, epoch_seed
 
 GROUND_SEED = 0
 """Held-out pictures have the same proposals in every run."""
+
+SHOWN = 8
+"""Pictures to look at."""
 
 
 class Detector(Task):
@@ -25,6 +30,7 @@ class Detector(Task):
         self, network: nn.Module, head: Sequence[nn.Module], store: Store, settings: Mapping[str, Any]
     ) -> None:
         super().__init__(network, head, store, settings)
+        self.classes, self.fill = store.classes, 255 * torch.tensor(store.mean)
         self.proposals = settings["task"]["proposals"]
         self.random = torch.Generator()
 
@@ -61,6 +67,15 @@ class Detector(Task):
             "box_error": (found - true[own]).abs().mean(),
         }
 
+    def pictures(self, held: Part) -> list[Tensor]:
+        assert isinstance(held, Scenes)
+        batch = batch_of(held, range(min(SHOWN, len(held))), self.fill)
+        found = find(self.network, batch, proposed(batch, self.proposals))
+        return [
+            drawn(held.image(index), each, held.objects(index), self.classes)
+            for index, each in zip(batch.indices, found, strict=True)
+        ]
+
     def _proposed(self, batch: SceneBatch) -> Tensor:
         """Proposals of each picture (K, 5): its number in the batch, then its box."""
         return numbered(
@@ -71,25 +86,11 @@ class Detector(Task):
         )
 
 
-def numbered(boxes: Sequence[Tensor]) -> Tensor:
-    """The boxes of each picture (K, 4) with the picture's number before them, all in one table (K, 5).
-
-    >>> numbered([torch.zeros(1, 4), torch.ones(2, 4)])[:, 0].tolist()
-    [0.0, 1.0, 1.0]
-    """
-    return torch.cat([F.pad(each, (1, 0), value=float(number)) for number, each in enumerate(boxes)])
-
-
 def matched(batch: SceneBatch, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """As `proposals.match`, of all boxes (K, 5) of a batch."""
     found = [match(boxes[boxes[:, 0] == number, 1:], objects) for number, objects in enumerate(batch.objects)]
     labels, true = (torch.cat(each) for each in zip(*found, strict=True))
     return labels, true
-
-
-def chosen(offsets: Tensor, labels: Tensor) -> Tensor:
-    """The offsets (K, 4) of each box's own class, of those of all classes (K, classes, 4); labels from 1."""
-    return offsets[torch.arange(len(labels), device=labels.device), labels - 1]
 
 
 def parts(scores: Tensor, offsets: Tensor, labels: Tensor, wanted: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:

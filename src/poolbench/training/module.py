@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from poolbench.data import Store
+from poolbench.data.store import Part
 
 CHECK_EVERY = 50
 """Steps between looks at the loss: looking makes a GPU wait."""
@@ -44,6 +45,10 @@ class Task(pl.LightningModule):
     def figures(self, *answers: Tensor) -> dict[str, Tensor]:
         """The loss and other figures of the whole validation pass, from all its answers."""
         raise NotImplementedError
+
+    def pictures(self, held: Part) -> list[Tensor]:
+        """Some held-out pictures with what the network says of them, uint8 (3, H, W)."""
+        return []
 
     def on_train_epoch_start(self) -> None:
         # What an epoch draws depends on the seed and its number alone: a resumed run ends with the same weights.
