@@ -54,11 +54,9 @@ def painted(image: Tensor, truth: Tensor, answer: Tensor) -> Tensor:
     `answer` (H', W') may reach beyond the picture. The ground is black, and what counts nowhere white.
     """
     height, width = truth.shape
-    turns = torch.arange(1, 256, device=truth.device)[:, None] * 0.618 + torch.tensor([0, 1 / 3, 2 / 3]).to(
-        truth.device
-    )
+    turns = 0.618 * torch.arange(1, 256)[:, None] + torch.tensor([0, 1 / 3, 2 / 3])  # hues far apart
     colours = 0.5 + 0.5 * (2 * torch.pi * turns).cos()
-    palette = torch.cat([torch.zeros_like(colours[:1]), colours, torch.ones_like(colours[:1])]).mul(255).byte()
+    palette = torch.cat([torch.zeros(1, 3), colours, torch.ones(1, 3)]).mul(255).byte().to(truth.device)
     maps = [palette[labels].movedim(2, 0) for labels in (truth, answer[:height, :width])]
     return torch.cat([image.expand(3, -1, -1), *maps], 2)
 
