@@ -49,7 +49,7 @@ def shared_against_separate(network: FastRcnn, picture: Tensor, boxes: Tensor, s
     short = []
     for _ in range(REPEATS):
         started = time.perf_counter()
-        maps, seconds = _timed(lambda: network.features(picture))
+        maps, seconds = _timed(network.features, picture)
         answers = network.read(maps, boxes)
         short.append((time.perf_counter() - started, seconds))
     shared, shared_features = map(statistics.median, zip(*short, strict=True))
@@ -57,7 +57,7 @@ def shared_against_separate(network: FastRcnn, picture: Tensor, boxes: Tensor, s
     each: list[tuple[Tensor, Tensor]] = []
     started = time.perf_counter()
     for some in boxes.split(CROPS):
-        maps, seconds = _timed(lambda some=some: network.features(warp(picture, some)))
+        maps, seconds = _timed(network.features, warp(picture, some))
         separate_features += seconds
         each.append(network.read(maps, _whole(len(some), side)))
     separate = time.perf_counter() - started
@@ -65,9 +65,9 @@ def shared_against_separate(network: FastRcnn, picture: Tensor, boxes: Tensor, s
     return Times(shared, separate, shared_features, separate_features)
 
 
-def _timed(run: Callable[[], Tensor]) -> tuple[Tensor, float]:
+def _timed(features: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, float]:
     started = time.perf_counter()
-    return run(), time.perf_counter() - started
+    return features(images), time.perf_counter() - started
 
 
 def _whole(count: int, side: int) -> Tensor:
