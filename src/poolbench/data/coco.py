@@ -139,10 +139,10 @@ def _unique(file: Path, key: str, entries: Sequence[Any]) -> None:
 
 
 def _check_annotation(
-    where: str, each: Json, sizes: Mapping[int, tuple[int, int]], categories: Mapping[int, str]
+    where: str, each: Json, sizes: Mapping[Any, tuple[int, int]], categories: Mapping[int, str]
 ) -> None:
     """Raise ValueError unless an annotation is as the format says."""
-    image, category, box = each.get("image_id"), each.get("category_id"), each.get("bbox")
+    image, category, box = each.get("image_id"), each.get("category_id"), each.get("bbox", ())
     _demand(image in sizes, where, "image_id", "the id of one of 'images'", image)
     _demand(category in categories, where, "category_id", "the id of one of 'categories'", category)
     crowd = each.get("iscrowd", 0)
@@ -273,7 +273,8 @@ def write(store: Store, folder: Path) -> None:
     categories = [{"id": number, "name": name} for number, name in enumerate(store.classes, start=1)]
     for name, scenes in parts.items():
         (folder / name).mkdir()
-        images, annotations = [], []
+        images: list[Json] = []
+        annotations: list[Json] = []
         for index in range(len(scenes)):
             image = scenes.image(index)
             file = f"{index + 1:06d}.png"
