@@ -54,7 +54,8 @@ def build(config: DictConfig) -> None:
     if config.latex:
         write_text(into / "tables.tex", report.latex(summary))
     write_rows(into / "results.csv", report.rows(results))
-    write_rows(into / "history.csv", report.history_rows(results))
+    if history := report.history_rows(results):  # a stage that measures trains nothing
+        write_rows(into / "history.csv", history)
     Console(width=max(110, Console().width)).print(report.terminal_table(summary))
     print(into / "index.html")
 
@@ -90,7 +91,11 @@ def _measured(name: str, stage: str) -> Selection:
     asked = [name, *(each for each in studies.names() if each != name and studies.study(each).stage == stage)]
     cells = {each: sorted(folder.glob(studies.study(each).cells)) for each in asked}
     return Selection(
-        {cell: seeds(cell, None) for members in cells.values() for cell in members},
+        {
+            cell: sorted(int(file.stem.removeprefix("seed-")) for file in cell.glob("seed-*.json"))
+            for members in cells.values()
+            for cell in members
+        },
         [_asked(each, [cell.name for cell in members]) for each, members in cells.items()],
         Path("studies", "report", name),
         [f"make study-{name}"],
