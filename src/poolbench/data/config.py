@@ -177,7 +177,7 @@ class ScenesConfig(SizedConfig):
 
 
 @dataclass
-class CocoConfig(DataConfig):
+class CocoConfig(SizedConfig):
     """A folder in the COCO format: `root` holds JSON files of annotations, and pictures.
 
     `train` and `test`: the files of annotations, as paths inside `root`; where they are null, the files are told by

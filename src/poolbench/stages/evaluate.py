@@ -83,7 +83,7 @@ COLUMNS = {
         "step_ms": ("cost", "step_ms"),
     },
 }
-"""What `dvc metrics show` prints of a task's cells."""
+"""What `dvc metrics show` prints of a task's cells, what they are ranked by first."""
 SCENES = 16
 """Pictures of several sizes that are looked at together."""
 PROPOSALS = 64

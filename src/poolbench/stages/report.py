@@ -20,7 +20,7 @@ from poolbench import provenance, report, studies
 from poolbench.files import write_json, write_rows, write_text
 from poolbench.params import read, whole
 from poolbench.stages.cli import run
-from poolbench.stages.evaluate import evaluate_cell, seeds
+from poolbench.stages.evaluate import COLUMNS, evaluate_cell, seeds
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,14 @@ def _sweep(config: DictConfig) -> Selection:
     for (cell, ran), evaluation in zip(cells.items(), evaluations, strict=True):
         if not all((evaluation / f"seed-{seed}.json").exists() for seed in ran):
             evaluate_cell(cell, ran, config, evaluation)
+    first, (seed, *_) = next(iter(evaluations.items()))
+    task = json.loads((first / f"seed-{seed}.json").read_text())["task"]
     study = report.Study(
-        folder.parent.name, "Which of these runs does best?", "cell", [cell.name for cell in evaluations]
+        folder.parent.name,
+        "Which of these runs does best?",
+        "cell",
+        [cell.name for cell in evaluations],
+        metric=".".join(next(iter(COLUMNS[task].values()))),
     )
     return Selection(
         evaluations, [study], folder.parent / "report", [f"python -m poolbench.stages.report runs={folder}"]
