@@ -24,6 +24,7 @@ from torch import nn
 
 from poolbench import models, pooling
 from poolbench.data import Store
+from poolbench.data.fit import shown
 from poolbench.files import write_json
 
 SCHEMA = 1
@@ -62,9 +63,10 @@ class Run:
         return json.loads((self.folder / "metrics.json").read_text())
 
     @property
-    def accuracy(self) -> float:
-        """The share of the held-out pictures that were answered right after the last epoch."""
-        return self.metrics["validation"]["top1"]
+    def score(self) -> float:
+        """What a search maximises: top-1 accuracy on the held-out pictures, or the mean IoU of segmentation."""
+        found = self.metrics["validation"]
+        return found["top1" if "top1" in found else "miou"]
 
     @property
     def history(self) -> list[Row]:
@@ -83,7 +85,7 @@ class Run:
             raise ValueError(
                 f"{self.folder} was trained on other pictures than {store.folder} holds now: train it again"
             )
-        model = models.build(self.config["model"], self.config["pool"], self.config["head"], store.info)
+        model = models.build(self.config, shown(store.info, self.config["data"]))
         model.load_state_dict(load_file(self.folder / "model.safetensors"))
         return model.eval()
 

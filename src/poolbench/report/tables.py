@@ -47,6 +47,7 @@ def shift_rows(results: Sequence[Result]) -> list[Row]:
     return [
         {"cell": run.cell, "seed": run.seed, "dy": dy, "dx": dx, "accuracy": accuracy}
         for run in results
+        if "shift" in run.metrics
         for (dy, dx), accuracy in zip(
             run.metrics["shift"]["moves"], run.metrics["shift"]["accuracy_by_move"], strict=True
         )
@@ -58,7 +59,7 @@ def confusion_rows(results: Sequence[Result]) -> list[Row]:
     counts: Counter[tuple[str, str, str]] = Counter()
     for run in results:
         classes = run.metrics["data"]["classes"]
-        for label, answers in run.metrics["confusion"].items():
+        for label, answers in run.metrics.get("confusion", {}).items():
             for given, count in answers.items():
                 counts[run.cell, classes[int(label)], classes[int(given)]] += count
     return [

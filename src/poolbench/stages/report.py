@@ -21,7 +21,7 @@ from poolbench.files import write_json, write_rows, write_text
 from poolbench.params import read, whole
 from poolbench.stages import tracking
 from poolbench.stages.cli import run
-from poolbench.stages.evaluate import evaluate_cell, seeds
+from poolbench.stages.evaluate import COLUMNS, evaluate_cell, seeds
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,21 @@ def build(config: DictConfig) -> None:
     if config.latex:
         write_text(into / "tables.tex", report.latex(summary))
     write_rows(into / "results.csv", report.rows(results))
-    write_rows(into / "history.csv", report.history_rows(results))
-    write_rows(into / "shifts.csv", report.shift_rows(results))
-    write_rows(into / "confusion.csv", report.confusion_rows(results))
+    tables = {
+        "history": report.history_rows(results),  # a stage that measures trains nothing
+        "shifts": report.shift_rows(results),
+        "confusion": report.confusion_rows(results),
+    }
+    for name, rows in tables.items():
+        if rows:
+            write_rows(into / f"{name}.csv", rows)
     if config.logger.name == "wandb":
         evaluated = {
             Path(config.runs or cell.parents[1] / "runs", cell.name, f"seed-{seed}"): cell / f"seed-{seed}.json"
             for cell, ran in selection.evaluations.items()
             for seed in ran
         }
-        files = [into / name for name in ("index.html", "metrics.json", "report.md", "results.csv", "history.csv")]
+        files = [into / name for name in ("index.html", "metrics.json", "report.md", "results.csv")]
         tracking.publish_report(config.logger.project, summary, results, evaluated, files)
     Console(width=max(110, Console().width)).print(report.terminal_table(summary))
     print(into / "index.html")
@@ -83,7 +88,9 @@ def _pipeline() -> Selection:
 
 
 def _study(name: str) -> Selection:
-    """One study with all its cells, those that `make repro` leaves out too."""
+    """One study with all its cells, those that `make repro` leaves out too, or those that a stage measures."""
+    if stage := studies.study(name).stage:
+        return _measured(name, stage)
     evaluations = {
         folder / "evaluation" / cell: range(params.seeds)
         for folder, params in whole(name).items()
@@ -91,6 +98,23 @@ def _study(name: str) -> Selection:
     }
     study = _asked(name, [cell.name for cell in evaluations])
     return Selection(evaluations, [study], Path("studies", "report", name), [f"make study-{name}"])
+
+
+def _measured(name: str, stage: str) -> Selection:
+    """The studies of the cells that one stage measures, this one first."""
+    folder = Path("studies", "measured", stage)
+    asked = [name, *(each for each in studies.names() if each != name and studies.study(each).stage == stage)]
+    cells = {each: sorted(folder.glob(studies.study(each).cells)) for each in asked}
+    return Selection(
+        {
+            cell: sorted(int(file.stem.removeprefix("seed-")) for file in cell.glob("seed-*.json"))
+            for members in cells.values()
+            for cell in members
+        },
+        [_asked(each, [cell.name for cell in members]) for each, members in cells.items()],
+        Path("studies", "report", name),
+        [f"make study-{name}"],
+    )
 
 
 def _sweep(config: DictConfig) -> Selection:
@@ -101,8 +125,14 @@ def _sweep(config: DictConfig) -> Selection:
     for (cell, ran), evaluation in zip(cells.items(), evaluations, strict=True):
         if not all((evaluation / f"seed-{seed}.json").exists() for seed in ran):
             evaluate_cell(cell, ran, config, evaluation)
+    first, (seed, *_) = next(iter(evaluations.items()))
+    task = json.loads((first / f"seed-{seed}.json").read_text())["task"]
     study = report.Study(
-        folder.parent.name, "Which of these runs does best?", "cell", [cell.name for cell in evaluations]
+        folder.parent.name,
+        "Which of these runs does best?",
+        "cell",
+        [cell.name for cell in evaluations],
+        metric=".".join(next(iter(COLUMNS[task].values()))),
     )
     return Selection(
         evaluations, [study], folder.parent / "report", [f"python -m poolbench.stages.report runs={folder}"]

@@ -25,7 +25,7 @@ from poolbench import runs
 from poolbench.data import Store
 from poolbench.params import FOLDERS
 from poolbench.report.records import Result, metric
-from poolbench.report.summary import ACCURACY, RANKED, Json
+from poolbench.report.summary import Json
 from poolbench.report.tables import rows
 
 Files = Mapping[Path, Path]
@@ -82,20 +82,21 @@ def _studies(cell: str) -> list[str]:
     return sorted({study for params in read for study in params["cells"].get(cell, {}).get("studies", [])})
 
 
-def publish(run: wandb.Run, finished: runs.Run, store: Store) -> None:
-    """What a run came to: its map of shifts, answers to some test pictures, its weights, and the data they are from."""
-    for epoch, learned in groupby(finished.learned, itemgetter("epoch")):
+def publish(run: wandb.Run, trained: runs.Run, store: Store, pictures: Sequence[Tensor]) -> None:
+    """What a run came to: what its operators learned, its map of shifts, its weights, and the data they are from.
+
+    `pictures` are held-out ones with what the network says of them, uint8 (3, H, W); a classifier answers to test
+    pictures.
+    """
+    for epoch, learned in groupby(trained.learned, itemgetter("epoch")):
         run.log({"epoch": epoch} | {f"learned/{row['letter']}/{row['slot']}": row["mean"] for row in learned})
-    shift = finished.metrics["shift"]
-    run.log(
-        {
-            "shift_map": _shift_map(shift["accuracy_map"]),
-            "predictions": _predictions(finished, store),
-            **{f"shift_{key}": shift[key] for key in ("consistency", "logit_drift")},
-        }
-    )
+    if shift := trained.metrics.get("shift"):
+        run.log({f"shift_{key}": shift[key] for key in ("consistency", "logit_drift")}, commit=False)
+        run.log({"shift_map": _shift_map(shift["accuracy_map"])}, commit=False)
+    answers = [wandb.Image(_picture(each)) for each in pictures] or _answers(trained, store)
+    run.log({"predictions": answers})
     _use(run, _artifact(store.name, "dataset", [store.folder / "info.json"]))
-    run.log_artifact(_weights(finished))
+    run.log_artifact(_weights(trained))
 
 
 def _shift_map(accuracy: Sequence[Sequence[float]]) -> wandb.Image:
@@ -107,12 +108,12 @@ def _shift_map(accuracy: Sequence[Sequence[float]]) -> wandb.Image:
     return wandb.Image(colored, caption=f"accuracy {min(values):.2f} to {max(values):.2f}")
 
 
-def _predictions(finished: runs.Run, store: Store) -> list[wandb.Image]:
+def _answers(trained: runs.Run, store: Store) -> list[wandb.Image]:
     """Test pictures from all over the set, the same for every run, each with its class and the answer."""
     chosen = torch.linspace(0, len(store.test) - 1, PREDICTIONS).long()
     images, labels = store.test.images[chosen], store.test.labels[chosen]
     with torch.inference_mode():
-        sure, answers = finished.model(store)(images).softmax(1).max(1)
+        sure, answers = trained.model(store)(images).softmax(1).max(1)
     return [
         wandb.Image(_picture(image), caption=f"{store.classes[label]}: {store.classes[answer]}, {share:.0%}")
         for image, label, answer, share in zip(images, labels, answers, sure.tolist(), strict=True)
@@ -123,9 +124,9 @@ def _picture(image: Tensor) -> Image.Image:
     return Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy())
 
 
-def _weights(finished: runs.Run) -> wandb.Artifact:
-    name = f"{finished.config['cell']}-seed-{finished.config['seed']}"
-    return _artifact(name, "model", [finished.folder / "model.safetensors"])
+def _weights(trained: runs.Run) -> wandb.Artifact:
+    name = f"{trained.config['cell']}-seed-{trained.config['seed']}"
+    return _artifact(name, "model", [trained.folder / "model.safetensors"])
 
 
 def _artifact(name: str, kind: str, files: Sequence[Path]) -> wandb.Artifact:
@@ -168,14 +169,16 @@ def _evaluation(evaluated: Files) -> wandb.Artifact:
 
 
 def _charts(summary: Json, study: str) -> Iterator[tuple[str, CustomChart]]:
-    """Means over seeds: variants by accuracy, and accuracy against consistency."""
+    """Means over seeds: variants by the first figure that they are ranked by, and the first against the second."""
     asked = summary["studies"][study]
-    columns: list[str | int] = ["variant", *(metric(key).heading for key in RANKED)]
-    means = {key: {place["cell"]: place["mean"] for place in asked["rankings"][key]} for key in RANKED}
+    columns: list[str | int] = ["variant", *(metric(key).heading for key in asked["ranked"])]
+    means = {key: {place["cell"]: place["mean"] for place in asked["rankings"][key]} for key in asked["ranked"]}
     data = [
-        [asked["names"][cell], *(metric(key).scale * means[key][cell] for key in RANKED)] for cell in means[ACCURACY]
+        [name, *(metric(key).scale * means[key][cell] for key in asked["ranked"])]
+        for cell, name in asked["names"].items()
     ]
     table = wandb.Table(columns, data)
-    name, accuracy, consistency, _ = map(str, columns)
-    yield "ranking", wandb.plot.bar(table, name, accuracy, title=asked["question"])
-    yield "frontier", wandb.plot.scatter(table, consistency, accuracy, title=asked["question"])
+    name, first, *others = map(str, columns)
+    yield "ranking", wandb.plot.bar(table, name, first, title=asked["question"])
+    if others:
+        yield "frontier", wandb.plot.scatter(table, others[0], first, title=asked["question"])

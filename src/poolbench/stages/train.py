@@ -9,7 +9,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from poolbench import data, models, pooling, provenance, runs
-from poolbench.config import check
-from poolbench.data import Store
+from poolbench.config import GROUPS, check
+from poolbench.data import Split, Store
+from poolbench.data.fit import shown
 from poolbench.evaluation.answers import ask
 from poolbench.evaluation.moves import circular
 from poolbench.stages import tracking
 from poolbench.stages.cli import run
-from poolbench.training import Classifier, Data, History, Learned, automatic
+from poolbench.training import TASKS, Data, History, Learned, automatic
 
 SHIFT_RANGE, SHIFT_IMAGES = 3, 50
 
@@ -38,7 +39,7 @@ SHIFT_RANGE, SHIFT_IMAGES = 3, 50
 def train(config: DictConfig) -> float | None:
     """Train the run that `config` describes, or go on with it; keep it where it is finished already.
 
-    Gives the validation accuracy, which a search maximises; None in a process that only helps to train.
+    Gives what a search maximises; None in a process that only helps to train.
     """
     settings = check(config)
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -46,13 +47,16 @@ def train(config: DictConfig) -> float | None:
     mark = fingerprint(settings, store)
     if runs.finished(folder, mark):
         print(f"{folder}: finished already, kept")
-        return runs.Run(folder).accuracy
+        return runs.Run(folder).score
     leading = rank_zero_only(lambda: True, default=False)()
     with tracking.training(settings) if leading else nullcontext() as told:
         finished = fit(settings, store, folder, mark, WandbLogger(experiment=told) if told else False)
-        if told and finished:
-            tracking.publish(told, finished, store)
-    return finished.accuracy if finished else None
+        if finished is None:
+            return None
+        trained, pictures = finished
+        if told:
+            tracking.publish(told, trained, store, pictures)
+    return trained.score
 
 
 def fingerprint(settings: Mapping[str, Any], store: Store) -> str:
@@ -64,27 +68,32 @@ def fingerprint(settings: Mapping[str, Any], store: Store) -> str:
 
 def sources(settings: Mapping[str, Any]) -> str:
     """A hash of the code that a run of these settings executes."""
-    names = [settings[slot]["name"] for slot in ("pool", "head") if settings[slot]["name"] != models.ORIGINAL]
+    names = [settings[slot]["name"] for slot in GROUPS if settings[slot]["name"] != models.ORIGINAL]
     operators = [pooling.spec(name).operator for name in names]
-    return provenance.digest(fit, models.network(settings["model"]["name"]), *operators)
+    return provenance.digest(
+        fit, TASKS[settings["task"]["name"]], models.network(settings["model"]["name"]), *operators
+    )
 
 
 def fit(
     settings: Mapping[str, Any], store: Store, folder: Path, mark: str, logger: Logger | bool = False
-) -> runs.Run | None:
-    """Train, and write the run folder. None in a process other than the first of those that share a run."""
+) -> tuple[runs.Run, Sequence[Tensor]] | None:
+    """Train, and write the run folder. Gives the run, and pictures of held-out data with what it says of them.
+
+    None in a process other than the first of those that share a run.
+    """
     started = time.perf_counter()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     seed, title = settings["seed"], f"{settings['cell']} seed {settings['seed']}"
     pl.seed_everything(seed, verbose=False)
-    network = models.build(settings["model"], settings["pool"], settings["head"], store.info)
+    info = shown(store.info, settings["data"])
+    network = models.build(settings, info)
     models.initialise(network, seed)
-    head = models.head(network, store.train.images[:1])
-    module = Classifier(network, head, len(store.classes), settings["optimizer"], seed)
+    head = models.head(network, torch.zeros(1, *(info[key] for key in ("channels", "height", "width"))))
+    module = TASKS[settings["task"]["name"]](network, head, store, settings)
     budget, reading = settings["budget"], settings["data"]
-    pictures = Data(
-        store, budget["images"], budget["batch_size"], reading["validation"], seed, reading["augment_shift"]
-    )
+    reach, way, sides = reading["augment_shift"], reading.get("fit"), reading.get("sides", ())
+    pictures = Data(store, budget["images"], budget["batch_size"], reading["validation"], seed, reach, way, sides)
     aside = runs.begin(folder, settings, mark)
     trainer = _trainer(settings, aside, title, logger)
     last = aside / "last.ckpt"
@@ -101,9 +110,11 @@ def fit(
         if name.startswith("validation_")
     }
     held = pictures.splits["validation"]
+    metrics = {"validation": {"images": len(held), **validation}}
     network.eval()
-    with runs.precision(trainer.precision, module.device.type):
-        shift = glance(network, held.images[:SHIFT_IMAGES], held.labels[:SHIFT_IMAGES])
+    if isinstance(held, Split):
+        with runs.precision(trainer.precision, module.device.type):
+            metrics["shift"] = glance(network, held.images[:SHIFT_IMAGES], held.labels[:SHIFT_IMAGES])
     environment = {
         **provenance.environment(),
         "precision": trainer.precision,
@@ -112,8 +123,7 @@ def fit(
         "data": {"name": store.name, "checksum": store.checksum},
         "seconds": round(time.perf_counter() - started, 3),
     }
-    metrics = {"validation": {"images": len(held), **validation}, "shift": shift}
-    return runs.finish(aside, folder, network, metrics, environment)
+    return runs.finish(aside, folder, network, metrics, environment), module.pictures(held)
 
 
 def glance(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Any]:
