@@ -24,6 +24,7 @@ from torch import nn
 
 from poolbench import models, pooling
 from poolbench.data import Store
+from poolbench.data.fit import shown
 from poolbench.files import write_json
 
 SCHEMA = 1
@@ -78,7 +79,7 @@ class Run:
             raise ValueError(
                 f"{self.folder} was trained on other pictures than {store.folder} holds now: train it again"
             )
-        model = models.build(self.config["model"], self.config["pool"], self.config["head"], store.info)
+        model = models.build(self.config, shown(store.info, self.config["data"]))
         model.load_state_dict(load_file(self.folder / "model.safetensors"))
         return model.eval()
 

@@ -16,16 +16,17 @@ from safetensors.torch import load_file
 from poolbench import config, data, models, pooling, runs
 from poolbench.stages import train
 from poolbench.stages.evaluate import evaluate_run
-from poolbench.training import Diverged
+from poolbench.training import Diverged, Task
 
 SMALL = [
-    "data=shapes", "data.train=400", "data.test=120", "data.size=16", "model.widths=[4,8]",
+    "data=shapes", "data.train=400", "data.test=120", "data.size=16", "data.validation=0.1", "model.widths=[4,8]",
     "budget=smoke", "budget.images=256", "trainer=cpu", "trainer.precision=32-true", "logger=csv",
 ]  # fmt: skip
 EVALUATION = {
     "shift": {"protocols": ["circular", "aps_crop"], "range": 1, "images": 50, "periodic": False},
     "swaps": ["average", "max"],
     "layers": 20,
+    "maps": 40,
     "robustness": 30,
 }
 
@@ -110,7 +111,7 @@ def test_a_seed_repeats_a_run(trained, pool):
 def test_an_interrupted_run_ends_with_the_same_weights(trained, monkeypatch, options):
     """Stopped after its second epoch of three, and started again."""
     whole = trained(*options, "budget.epochs=3", folder="whole")
-    step = train.Classifier.training_step
+    step = Task.training_step
     steps = 0
 
     def stopping(self, batch, index):
@@ -120,11 +121,11 @@ def test_an_interrupted_run_ends_with_the_same_weights(trained, monkeypatch, opt
             raise KeyboardInterrupt
         return step(self, batch, index)
 
-    monkeypatch.setattr(train.Classifier, "training_step", stopping)
+    monkeypatch.setattr(Task, "training_step", stopping)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         trained(*options, "budget.epochs=3", folder="stopped")
     assert not Path("stopped").exists()
-    monkeypatch.setattr(train.Classifier, "training_step", step)
+    monkeypatch.setattr(Task, "training_step", step)
     before = steps
     resumed = trained(*options, "budget.epochs=3", folder="stopped")
     assert before == 2 * 4 + 2
@@ -155,7 +156,7 @@ def test_evaluation_in_another_process_agrees_with_the_last_validation(trained):
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(trained, monkeypatch):
-    step = train.Classifier.training_step
+    step = Task.training_step
 
     def diverging(self, batch, index):
         loss = step(self, batch, index)
@@ -163,7 +164,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(train
             self.losses[-1] = loss.detach() * float("nan")
         return loss
 
-    monkeypatch.setattr(train.Classifier, "training_step", diverging)
+    monkeypatch.setattr(Task, "training_step", diverging)
     with pytest.raises(
         Diverged, match=r"the loss is nan at step 7 \(epoch 2\), learning rate 0\.0.*lower optimizer.lr"
     ):

@@ -1,5 +1,6 @@
 """What a run reports while it trains."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from pytorch_lightning.callbacks import Callback
 
 from poolbench.files import write_rows
 from poolbench.runs import Row, read_rows
+from poolbench.training.module import Task
 
 
 class Rows(Callback):
@@ -40,11 +42,12 @@ class History(Rows):
         logged = {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
         self.rows.append({"epoch": trainer.current_epoch + 1, **logged, "seconds": round(seconds, 3)})
         write_rows(self.file, self.rows)
-        print(
+        assert isinstance(module, Task)
+        sys.stdout.write(  # a line at once: runs train side by side
             f"{self.title}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {logged['train_loss']:.3f}  "
-            f"validation top-1 {logged['validation_top1']:.4f}  {seconds:.1f} s",
-            flush=True,
+            f"validation {module.watched} {logged[f'validation_{module.watched}']:.4f}  {seconds:.1f} s\n"
         )
+        sys.stdout.flush()
 
 
 class Learned(Rows):
