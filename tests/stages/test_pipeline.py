@@ -103,7 +103,7 @@ def test_the_chain_in_order(project):
     project.params({name: cell for name, cell in more.items() if name != "average"})
     assert executed(project.dvc("repro")) == ["plan", "report"]
     assert project.summary["cells"].keys() == {"max", "strided"}
-    assert "average" not in (project.folder / "report" / "table.md").read_text()
+    assert "average" not in (project.folder / "report" / "report.md").read_text()
 
     # an operator's code concerns the cells that use it
     learned = project.folder / "src" / "poolbench" / "pooling" / "learned.py"

@@ -107,7 +107,7 @@ def test_a_seed_repeats_a_run(trained, pool):
     assert not equal(weights(first), weights(trained(f"pool={pool}", "seed=1", folder="d")))
 
 
-@pytest.mark.parametrize("options", [["pool=max"], ["pool=stochastic"], ["pool=max", "data.augment_shift=2"]])
+@pytest.mark.parametrize("options", [["pool=max"], ["pool=stochastic"], ["pool=lp_learned", "data.augment_shift=2"]])
 def test_an_interrupted_run_ends_with_the_same_weights(trained, monkeypatch, options):
     """Stopped after its second epoch of three, and started again."""
     whole = trained(*options, "budget.epochs=3", folder="whole")
@@ -132,6 +132,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(trained, monkeypatch, opt
     assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
     assert equal(weights(whole), weights(resumed))
     assert [row["train_loss"] for row in whole.history] == [row["train_loss"] for row in resumed.history]
+    assert resumed.learned == whole.learned
 
 
 def test_what_another_run_left_is_not_gone_on_from(trained):
@@ -273,6 +274,19 @@ def test_every_figure_of_an_evaluation_comes_from_the_folder_and_the_data(traine
     assert len(figures["robustness"]["accuracy"]["jpeg"]) == 5
     for flip in figures["shift"]["flips"]:
         assert figures["pictures"][flip["image"]].startswith("data:image/png;base64,")
+
+
+def test_what_operators_learn_is_recorded_by_letter_slot_and_epoch(trained):
+    run = trained("pool=lp_learned", "pool.per_channel=true", "head=gem")
+    assert (run.folder / runs.LEARNED).is_file()
+    assert {(row["slot"], row["letter"]) for row in run.learned} == {("pool1", "p"), ("pool2", "p"), ("head", "p")}
+    assert [row["epoch"] for row in run.learned if row["slot"] == "head"] == [0, 1, 2]
+    start, *_, last = [row for row in run.learned if row["slot"] == "pool1"]
+    assert start["mean"] == pytest.approx(2.0)
+    values = 1 + torch.nn.functional.softplus(weights(run)["network.pool1.operator.rho"])
+    assert (last["low"], last["high"]) == pytest.approx((values.min().item(), values.max().item()))
+    assert last["low"] < last["mean"] < last["high"]
+    assert evaluate_run(run, EVALUATION)["learned"] == run.learned
 
 
 def test_shift_augmentation_makes_another_run_and_no_other_store(trained):

@@ -3,10 +3,10 @@
 from poolbench.evaluation import detection
 from poolbench.evaluation.answers import Answers, ask, period
 from poolbench.evaluation.boundary import band, boundary_iou
-from poolbench.evaluation.classification import classification
+from poolbench.evaluation.classification import classification, confusion, reliability
 from poolbench.evaluation.cost import Cost, cost
 from poolbench.evaluation.forgetting import maps_before, told
-from poolbench.evaluation.layers import equivariance
+from poolbench.evaluation.layers import equivariance, geometry
 from poolbench.evaluation.linear import explained, probe, ridge
 from poolbench.evaluation.protocols import PROTOCOLS, Protocol, protocol
 from poolbench.evaluation.reconstruction import cell_side, reconstruction
@@ -28,17 +28,20 @@ __all__ = [
     "boundary_iou",
     "cell_side",
     "classification",
+    "confusion",
     "corrupt",
     "cost",
     "detection",
     "equivariance",
     "explained",
+    "geometry",
     "maps_before",
     "overlaps",
     "period",
     "probe",
     "protocol",
     "reconstruction",
+    "reliability",
     "ridge",
     "robustness",
     "segmentation",
@@ -48,5 +51,5 @@ __all__ = [
     "told",
 ]
 
-SCHEMA = 2
+SCHEMA = 3
 """Of what the stage `evaluate` writes and the report reads."""

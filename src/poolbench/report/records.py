@@ -30,6 +30,27 @@ class Metric:
         title = self.title[0].upper() + self.title[1:]
         return f"{title}, {self.unit}" if self.unit else title
 
+    @property
+    def best(self) -> str:
+        """What the leader has.
+
+        >>> metric("cost.step_ms").best
+        'shortest training step'
+        """
+        if self.timed:
+            return f"shortest {self.title}"
+        return f"{'highest' if self.higher_is_better else 'lowest'} {self.title}"
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is a time, which differs by factors."""
+        return self.unit in ("ms", "s")
+
+    @property
+    def step(self) -> str:
+        """What differences of it are counted in."""
+        return "points" if self.unit == "%" else self.unit
+
     def number(self, value: float) -> str:
         """The value without its unit.
 
@@ -54,7 +75,10 @@ class Metric:
         """
         if estimate["low"] is None:
             return "interval unknown"
-        return f"{self.number(estimate['low'])} to {self.number(estimate['high'])}"
+        low, high = estimate["low"], estimate["high"]
+        if self.unit == "%":  # a t interval does not know that a share ends at 0 and at 1
+            low, high = max(low, 0.0), min(high, 1.0)
+        return f"{self.number(low)} to {self.number(high)}"
 
     def difference(self, value: float) -> str:
         """A signed difference, one decimal finer than the values themselves.
@@ -113,6 +137,7 @@ METRICS = (
     Metric("cost.step_ms", "training step", "ms", higher_is_better=False),
     Metric("cost.pool_step_ms", "pooling's part of the step", "ms", higher_is_better=False),
     Metric("cost.bytes_saved", "kept for backward", "kB", 1e-3, higher_is_better=False),
+    Metric("cost.energy_j", "energy of a training step", "J", digits=2, higher_is_better=False),
     Metric("duration.train_s", "training", "s", higher_is_better=False),
     Metric("duration.evaluate_s", "evaluation", "s", higher_is_better=False),
 )
@@ -167,19 +192,27 @@ def measured(results: Sequence[Result]) -> list[Metric]:
 
 @dataclass(frozen=True)
 class Study:
-    """One question, the factor that varies (`pool`, `head`), the cells that answer it, and the claims it tests."""
+    """One question, the factor that varies (`pool`, `head`), the cells that answer it, and the claims it tests.
+
+    `metric` is the one that it ranks by.
+    """
 
     name: str
     question: str
     factor: str
     cells: Sequence[str]
     claims: Sequence[Claim] = ()
+    metric: str = "test.top1"
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the figures came from: the environment, the commands that repeat everything, and each cell's own."""
+    """Where the figures came from: the environment, the commands that repeat everything, and each cell's own.
+
+    `lock` is the digest of what DVC has locked, where DVC made the runs.
+    """
 
     environment: Mapping[str, Any]
     commands: Sequence[str]
     repeat: Mapping[str, str] = field(default_factory=dict)
+    lock: str | None = None

@@ -26,11 +26,14 @@ from poolbench.evaluation import (
     SCHEMA,
     cell_side,
     classification,
+    confusion,
     cost,
     detection,
     equivariance,
+    geometry,
     maps_before,
     reconstruction,
+    reliability,
     robustness,
     shift,
 )
@@ -41,6 +44,20 @@ from poolbench.stages.cli import run
 
 BATCH = 250
 COST_IMAGES = 256
+ENVIRONMENT = (
+    "commit",
+    "dirty",
+    "python",
+    "versions",
+    "system",
+    "processor",
+    "gpu",
+    "threads",
+    "backend",
+    "precision",
+    "device",
+)
+"""What a report says of where a run trained."""
 LABELS = ("model", "data", "pool", "head", "budget")
 COLUMNS = {
     "classification": {
@@ -143,6 +160,7 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         "seed": trained.config["seed"],
         "labels": {label: trained.config[label]["name"] for label in labels},
         "command": trained.environment["command"],
+        "environment": {key: trained.environment[key] for key in ENVIRONMENT},
         "data": {**trained.environment["data"], "classes": store.classes},
         "validation": trained.metrics["validation"],
         **figures,
@@ -151,6 +169,7 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
             "evaluate_s": round(time.perf_counter() - started, 3),
         },
         "history": trained.history,
+        "learned": trained.learned,
     }
 
 
@@ -210,7 +229,8 @@ def evaluate_classifier(
         for name in config["swaps"]
         if name != trained.config["pool"]["name"]
     }
-    layers = dict(model.get_submodule("network").named_children())
+    network = model.get_submodule("network")
+    layers = dict(network.named_children())
     steps = [(step, step) for step in range(1, wanted["range"] + 1)]
     with arithmetic:
         spoilt = robustness(model, images[: config["robustness"]], labels[: config["robustness"]], BATCH)
@@ -221,10 +241,13 @@ def evaluate_classifier(
             "loss": F.cross_entropy(logits, labels).item(),
             **classification(logits, labels),
         },
+        "confusion": confusion(logits, labels),
+        "reliability": reliability(logits, labels),
         "shift": asdict(shifts.pop(first)),
         "shifts": {name: asdict(each) for name, each in shifts.items()},
         "swaps": {name: asdict(each) for name, each in swapped.items()},
         "layers": equivariance(model, layers, images[: config["layers"]], steps, BATCH),
+        "geometry": {name: asdict(each) for name, each in geometry(network, layers, images[0].float()).items()},
         "map": _kept(model, images[: config["maps"]]),
         "robustness": {"images": config["robustness"], "accuracy": spoilt},
         "pictures": {index: _data_uri(store.test.images[index]) for index in sorted(shown)},

@@ -32,7 +32,7 @@ from poolbench.data.fit import shown
 from poolbench.evaluation.answers import ask
 from poolbench.evaluation.moves import circular
 from poolbench.stages.cli import run
-from poolbench.training import TASKS, Data, History, automatic
+from poolbench.training import TASKS, Data, History, Learned, automatic
 
 SHIFT_RANGE, SHIFT_IMAGES = 3, 50
 
@@ -142,7 +142,7 @@ def _trainer(settings: Mapping[str, Any], aside: Path, title: str) -> pl.Trainer
         **chosen,
         max_epochs=settings["budget"]["epochs"],
         logger=_wandb(settings) if settings["logger"]["name"] == "wandb" else False,
-        callbacks=[History(aside / "history.csv", title), checkpoint],
+        callbacks=[History(aside / "history.csv", title), Learned(aside / runs.LEARNED), checkpoint],
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,

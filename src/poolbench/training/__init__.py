@@ -3,7 +3,7 @@
 from poolbench.training.classifier import Classifier
 from poolbench.training.data import Data
 from poolbench.training.detector import Detector
-from poolbench.training.history import History
+from poolbench.training.history import History, Learned
 from poolbench.training.module import Diverged, Task
 from poolbench.training.precision import automatic
 from poolbench.training.segmenter import Segmenter
@@ -11,4 +11,15 @@ from poolbench.training.segmenter import Segmenter
 TASKS: dict[str, type[Task]] = {"classification": Classifier, "detection": Detector, "segmentation": Segmenter}
 """What trains each task; `config.TASKS` says what can be set about it."""
 
-__all__ = ["TASKS", "Classifier", "Data", "Detector", "Diverged", "History", "Segmenter", "Task", "automatic"]
+__all__ = [
+    "TASKS",
+    "Classifier",
+    "Data",
+    "Detector",
+    "Diverged",
+    "History",
+    "Learned",
+    "Segmenter",
+    "Task",
+    "automatic",
+]
