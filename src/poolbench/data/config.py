@@ -177,7 +177,7 @@ class ScenesConfig(SizedConfig):
 
 
 @dataclass
-class CocoConfig(DataConfig):
+class CocoConfig(SizedConfig):
     """A folder in the COCO format: `root` holds JSON files of annotations, and pictures.
 
     `train` and `test`: the files of annotations, as paths inside `root`; where they are null, the files are told by
@@ -207,6 +207,32 @@ class CocoConfig(DataConfig):
             raise ValueError(f"data.test_share must be between 0 and 1, got {self.test_share}")
         _within("seed", self.seed, 0)
         _check_channels(self.channels)
+
+
+@dataclass
+class PetsConfig(SizedConfig):
+    """Oxford-IIIT Pet: 3,680 + 3,669 pictures of an animal of 37 breeds. `limit`: pixels of the longer side."""
+
+    source: str = "pets"
+    name: str = "pets"
+    limit: int = 192
+
+    def check(self) -> None:
+        super().check()
+        _within("limit", self.limit, 16)
+
+
+@dataclass
+class VocConfig(SizedConfig):
+    """VOC 2012: 1,464 + 1,449 pictures with objects of 20 classes. `limit`: pixels of the longer side."""
+
+    source: str = "voc"
+    name: str = "voc"
+    limit: int = 192
+
+    def check(self) -> None:
+        super().check()
+        _within("limit", self.limit, 16)
 
 
 @dataclass
