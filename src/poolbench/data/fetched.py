@@ -5,6 +5,7 @@ Everingham et al., 2015, The PASCAL Visual Object Classes Challenge, http://host
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from xml.etree import ElementTree
@@ -37,12 +38,12 @@ def read_pets(config: PetsConfig, root: Path) -> Contents[Scenes]:
     """
     place = root / "raw" / "pets"
     here = (place / "oxford-iiit-pet" / "annotations").is_dir()
-    train, test = (
-        _fetched("Oxford-IIIT Pet", place, lambda split=split: OxfordIIITPet(place, split, download=not here))
+    found = [
+        _fetched("Oxford-IIIT Pet", place, partial(OxfordIIITPet, place, split, download=not here))
         for split in ("trainval", "test")
-    )
-    parts = [pack(_pets(each._images, each._segs, each._labels, config.limit), 3) for each in (train, test)]
-    return Contents(*parts, train.classes, "torchvision's Oxford-IIIT Pet")
+    ]
+    train, test = (pack(_pets(each._images, each._segs, each._labels, config.limit), 3) for each in found)
+    return Contents(train, test, found[0].classes, "torchvision's Oxford-IIIT Pet")
 
 
 def _pets(images: Sequence[Path], trimaps: Sequence[Path], labels: Sequence[int], limit: int) -> Iterator[Scene]:
@@ -58,15 +59,12 @@ def read_voc(config: VocConfig, root: Path) -> Contents[Scenes]:
     """
     place = root / "raw" / "voc"
     here = (place / "VOCdevkit" / "VOC2012").is_dir()
-    parts = []
-    for split in ("train", "val"):
-        found = _fetched(
-            "VOC 2012",
-            place,
-            lambda split=split: VOCSegmentation(place, image_set=split, download=not here and split == "train"),
-        )
-        parts.append(pack(_voc([Path(image) for image in found.images], config.limit), 3))
-    return Contents(*parts, list(CLASSES), "torchvision's VOC 2012")
+    found = [
+        _fetched("VOC 2012", place, partial(VOCSegmentation, place, image_set=split, download=fetch))
+        for split, fetch in (("train", not here), ("val", False))
+    ]
+    train, test = (pack(_voc([Path(image) for image in each.images], config.limit), 3) for each in found)
+    return Contents(train, test, list(CLASSES), "torchvision's VOC 2012")
 
 
 def _voc(images: Sequence[Path], limit: int) -> Iterator[Scene]:
