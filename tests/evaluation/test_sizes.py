@@ -11,9 +11,8 @@ SIDES = [(32, 32), (32, 64), (64, 32), (64, 64), (96, 96), (96, 80)]
 
 def picture(label, height, width):
     """Of grey 10 · label."""
-    return np.full((1, height, width), 10 * label, np.uint8), [
-        Thing(label, (0, 0, 8, 8), np.ones((height, width), bool))
-    ]
+    thing = Thing(label, (0, 0, 8, 8), np.ones((height, width), bool))
+    return np.full((1, height, width), 10 * label, np.uint8), [thing]
 
 
 SCENES = pack([picture(number, *size) for number, size in enumerate(SIDES)], channels=1)

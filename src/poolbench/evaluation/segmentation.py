@@ -48,6 +48,19 @@ def outlines(answer: Tensor, truth: Tensor, classes: int) -> Tensor:
     return boundary_iou(answer[None], truth[None], classes, band(*truth.shape))
 
 
+def painted(image: Tensor, truth: Tensor, answer: Tensor) -> Tensor:
+    """A picture uint8 (C, H, W), its true classes and the answer, each class of its own colour: uint8 (3, H, 3W).
+
+    `answer` (H', W') may reach beyond the picture. The ground is black, and what counts nowhere white.
+    """
+    height, width = truth.shape
+    turns = 0.618 * torch.arange(1, 256)[:, None] + torch.tensor([0, 1 / 3, 2 / 3])  # hues far apart
+    colours = 0.5 + 0.5 * (2 * torch.pi * turns).cos()
+    palette = torch.cat([torch.zeros(1, 3), colours, torch.ones(1, 3)]).mul(255).byte().to(truth.device)
+    maps = [palette[labels].movedim(2, 0) for labels in (truth, answer[:height, :width])]
+    return torch.cat([image.expand(3, -1, -1), *maps], 2)
+
+
 @torch.inference_mode()
 def segmented(model: Model, scenes: Scenes, fill: Tensor, classes: int, batch_size: int) -> dict[str, Any]:
     """Mean IoU, boundary IoU and pixel accuracy of a model on scenes, and the IoU of each class, the ground's first.

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from poolbench import data, models
 from poolbench.data import Scenes, Store
 from poolbench.data.feed import batch_of
+from poolbench.data.fit import squares
 from poolbench.evaluation import (
     SCHEMA,
     cell_side,
@@ -35,8 +36,11 @@ from poolbench.evaluation import (
     reconstruction,
     reliability,
     robustness,
+    segmented,
     shift,
+    sized,
 )
+from poolbench.evaluation.segmentation import painted
 from poolbench.files import write_json
 from poolbench.parallel import side_by_side
 from poolbench.runs import Run, precision
@@ -73,8 +77,13 @@ COLUMNS = {
         "shift_error": ("test", "shift_error"),
         "step_ms": ("cost", "step_ms"),
     },
+    "segmentation": {
+        "miou": ("test", "miou"),
+        "boundary_iou": ("test", "boundary_iou"),
+        "step_ms": ("cost", "step_ms"),
+    },
 }
-"""What `dvc metrics show` prints of a task's cells."""
+"""What `dvc metrics show` prints of a task's cells, what they are ranked by first."""
 SCENES = 16
 """Pictures of several sizes that are looked at together."""
 PROPOSALS = 64
@@ -117,8 +126,12 @@ def evaluate_cell(cell: Path, chosen: Sequence[int], config: Mapping[str, Any], 
 
 
 def summary(figures: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The columns of `dvc metrics show`: means over the seeds."""
-    columns = COLUMNS[figures[0]["task"]]
+    """The columns of `dvc metrics show`: means over the seeds, of those that were measured."""
+    columns = {
+        name: (section, key)
+        for name, (section, key) in COLUMNS[figures[0]["task"]].items()
+        if key in figures[0].get(section, {})
+    }
     means = {name: statistics.fmean(each[section][key] for each in figures) for name, (section, key) in columns.items()}
     return {name: round(mean, 5) for name, mean in means.items()} | {"seeds": len(figures)}
 
@@ -134,7 +147,10 @@ def cost_run(trained: Run) -> dict[str, Any]:
     """What the network of one run costs."""
     store, device, model, arithmetic = _ready(trained)
     part = store.parts["test"]
-    if isinstance(part, Scenes):
+    fit = trained.config["data"].get("fit")
+    if isinstance(part, Scenes) and fit:
+        images = squares(part.take(torch.arange(min(COST_IMAGES, len(part)))), "warp", _side(trained)).to(device)
+    elif isinstance(part, Scenes):
         batch = batch_of(part.to(device), range(min(SCENES, len(part))), 255 * torch.tensor(store.mean))
         images = batch.images
         if trained.config["task"]["name"] == "detection":
@@ -204,7 +220,12 @@ def evaluate_classifier(
     model: nn.Module,
     arithmetic: torch.autocast,
 ) -> dict[str, Any]:
-    """How a classifier does on the test pictures as they are, moved and spoilt."""
+    """How a classifier does on the test pictures as they are, moved and spoilt; of several sizes, by their sizes."""
+    if isinstance(store.parts["test"], Scenes):
+        fit, head = trained.config["data"]["fit"], trained.config["head"]["name"]
+        any_size = fit == "full" and head != "flatten"
+        with arithmetic:
+            return sized(model, store.scenes("test").to(device), fit, _side(trained), BATCH, any_size)
     images, labels = store.test.images.to(device), store.test.labels.to(device)
     with arithmetic, torch.inference_mode():
         logits = torch.cat([model(batch).float() for batch in images.split(BATCH)])
@@ -254,8 +275,38 @@ def evaluate_classifier(
     }
 
 
-MEASURES = {"classification": evaluate_classifier, "detection": evaluate_detector}
+def evaluate_segmenter(
+    trained: Run,
+    config: Mapping[str, Any],
+    store: Store,
+    device: torch.device,
+    model: nn.Module,
+    arithmetic: torch.autocast,
+) -> dict[str, Any]:
+    """How well the pixels of the test pictures are named, and some pictures to look at."""
+    scenes, fill = store.scenes("test").to(device), 255 * torch.tensor(store.mean)
+    batch = batch_of(scenes, range(min(SHOWN, len(scenes))), fill)
+    with arithmetic, torch.inference_mode():
+        figures = segmented(model, scenes, fill, len(store.classes) + 1, SCENES)
+        answers = model(batch.images).argmax(1)
+    pictures = {
+        index: _data_uri(painted(scenes.image(index), scenes.semantic(index), answer).cpu())
+        for index, answer in zip(batch.indices, answers, strict=True)
+    }
+    return {**figures, "pictures": pictures}
+
+
+MEASURES = {
+    "classification": evaluate_classifier,
+    "detection": evaluate_detector,
+    "segmentation": evaluate_segmenter,
+}
 """What measures the runs of each task."""
+
+
+def _side(trained: Run) -> int:
+    """The shorter side of the pictures that a run of pictures of several sizes is shown."""
+    return max(trained.config["data"]["sides"])
 
 
 def _kept(model: nn.Module, images: Tensor) -> dict[str, float] | None:

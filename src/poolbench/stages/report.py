@@ -20,7 +20,7 @@ from poolbench import provenance, report, studies
 from poolbench.files import write_json, write_rows, write_text
 from poolbench.params import read, whole
 from poolbench.stages.cli import run
-from poolbench.stages.evaluate import evaluate_cell, seeds
+from poolbench.stages.evaluate import COLUMNS, evaluate_cell, seeds
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def build(config: DictConfig) -> None:
     if config.latex:
         write_text(into / "tables.tex", report.latex(summary))
     write_rows(into / "results.csv", report.rows(results))
-    write_rows(into / "history.csv", report.history_rows(results))
+    if history := report.history_rows(results):  # a stage that measures trains nothing
+        write_rows(into / "history.csv", history)
     Console(width=max(110, Console().width)).print(report.terminal_table(summary))
     print(into / "index.html")
 
@@ -90,7 +91,11 @@ def _measured(name: str, stage: str) -> Selection:
     asked = [name, *(each for each in studies.names() if each != name and studies.study(each).stage == stage)]
     cells = {each: sorted(folder.glob(studies.study(each).cells)) for each in asked}
     return Selection(
-        {cell: seeds(cell, None) for members in cells.values() for cell in members},
+        {
+            cell: sorted(int(file.stem.removeprefix("seed-")) for file in cell.glob("seed-*.json"))
+            for members in cells.values()
+            for cell in members
+        },
         [_asked(each, [cell.name for cell in members]) for each, members in cells.items()],
         Path("studies", "report", name),
         [f"make study-{name}"],
@@ -105,8 +110,14 @@ def _sweep(config: DictConfig) -> Selection:
     for (cell, ran), evaluation in zip(cells.items(), evaluations, strict=True):
         if not all((evaluation / f"seed-{seed}.json").exists() for seed in ran):
             evaluate_cell(cell, ran, config, evaluation)
+    first, (seed, *_) = next(iter(evaluations.items()))
+    task = json.loads((first / f"seed-{seed}.json").read_text())["task"]
     study = report.Study(
-        folder.parent.name, "Which of these runs does best?", "cell", [cell.name for cell in evaluations]
+        folder.parent.name,
+        "Which of these runs does best?",
+        "cell",
+        [cell.name for cell in evaluations],
+        metric=".".join(next(iter(COLUMNS[task].values()))),
     )
     return Selection(
         evaluations, [study], folder.parent / "report", [f"python -m poolbench.stages.report runs={folder}"]

@@ -25,6 +25,7 @@ from poolbench.files import write_json
 from poolbench.parallel import side_by_side
 from poolbench.runs import Run
 from poolbench.stages.cli import run
+from poolbench.stages.evaluate import ENVIRONMENT
 
 HEADS: dict[str, dict[str, Any]] = {
     "gap": {"name": "gap"},
@@ -79,7 +80,8 @@ def measure(trained: Run, sets: Mapping[str, Store], side: int, maps: int) -> di
     for name, figures in _pools(maps_before(model, first, store.test.images[:maps])):
         found[f"pool-{name}"] = {"labels": labels | {"data": store.name, "pool": name}, **figures}
     seconds = round(time.perf_counter() - started, 3)
-    described = {"data": {**trained.environment["data"], "classes": store.classes}, "environment": trained.environment}
+    where = {key: trained.environment[key] for key in ENVIRONMENT if key in trained.environment}
+    described = {"data": {**trained.environment["data"], "classes": store.classes}, "environment": where}
     return {name: common | described | each | {"duration": {"evaluate_s": seconds}} for name, each in found.items()}
 
 
