@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from poolbench.report import figures, learning, operators, shifts
+from poolbench.report import figures, learning, objects, operators, shifts
 from poolbench.report.answer import NAMED, answer, finding, listing
 from poolbench.report.changes import changes
 from poolbench.report.records import METRICS, Result, metric
@@ -100,6 +100,7 @@ def _study(summary: Json, study: Json, by_cell: ByCell) -> Json:
         "predictions": _given(
             _predictions, _having({cell: own[cell] for cell in cells if cell not in moved}, "pictures")
         ),
+        "displaced": _given(objects.displaced, _having(own, "displaced")),
         "swaps": _given(shifts.swaps, _having(moved, "swaps")),
         "robustness": _given(shifts.robustness, _having(own, "robustness")),
         "progress": _given(lambda runs: learning.progress(runs, ranked[0]), _having(own, "history")),
