@@ -48,9 +48,9 @@ class Project:
 
     def dvc(self, *arguments: str, fails: bool = False) -> str:
         binaries = str(Path(sys.executable).parent)
-        environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
+        environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "src"}
         answer = subprocess.run(
-            [sys.executable, "-m", "dvc", *arguments],
+            [sys.executable, "-m", "poolbench.stages.forkserver", sys.executable, "-m", "dvc", *arguments],
             cwd=self.folder, env=environment, capture_output=True, text=True,
         )  # fmt: skip
         assert (answer.returncode != 0) == fails, answer.stdout + answer.stderr

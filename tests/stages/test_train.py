@@ -19,7 +19,7 @@ from poolbench.stages.evaluate import evaluate_run
 from poolbench.training import Diverged, Task
 
 SMALL = [
-    "data=shapes", "data.train=400", "data.test=120", "data.size=16", "model.widths=[4,8]",
+    "data=shapes", "data.train=400", "data.test=120", "data.size=16", "data.validation=0.1", "model.widths=[4,8]",
     "budget=smoke", "budget.images=256", "trainer=cpu", "trainer.precision=32-true", "logger=csv",
 ]  # fmt: skip
 EVALUATION = {

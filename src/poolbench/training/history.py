@@ -1,5 +1,6 @@
 """What a run reports while it trains."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -42,11 +43,11 @@ class History(Rows):
         self.rows.append({"epoch": trainer.current_epoch + 1, **logged, "seconds": round(seconds, 3)})
         write_rows(self.file, self.rows)
         assert isinstance(module, Task)
-        print(
+        sys.stdout.write(  # a line at once: runs train side by side
             f"{self.title}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {logged['train_loss']:.3f}  "
-            f"validation {module.watched} {logged[f'validation_{module.watched}']:.4f}  {seconds:.1f} s",
-            flush=True,
+            f"validation {module.watched} {logged[f'validation_{module.watched}']:.4f}  {seconds:.1f} s\n"
         )
+        sys.stdout.flush()
 
 
 class Learned(Rows):
