@@ -12,7 +12,12 @@ def test_both_ways_are_the_same_network_on_the_same_regions(monkeypatch):
     picture = torch.rand(1, 1, 32, 32)
     answers = []
     read = network.read
-    monkeypatch.setattr(network, "read", lambda *given: answers.append(read(*given)) or answers[-1])
+
+    def reading(*given):
+        answers.append(read(*given))
+        return answers[-1]
+
+    monkeypatch.setattr(network, "read", reading)
     monkeypatch.setattr(shared, "CROPS", 2)
     boxes = numbered([torch.tensor([[0.0, 0.0, 31.0, 31.0]]).repeat(3, 1)])
     times = shared.shared_against_separate(network, picture, boxes, side=32)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from poolbench import config, data, models, pooling, runs
 from poolbench.stages import train
-from poolbench.stages.evaluate import evaluate_run
+from poolbench.stages.evaluate import cost_run, evaluate_run
 from poolbench.training import Diverged, Task
 
 SMALL = [
@@ -313,3 +313,30 @@ def test_a_swap_that_does_not_fit_is_named(trained, pool, message):
     run = trained()
     with pytest.raises(ValueError, match=message):
         run.swapped(data.prepare(run.config["data"]), pool)
+
+
+def test_a_detector_trains_and_is_evaluated_from_its_folder(workplace):
+    scenes = ["data=scenes", "data.of=shapes", "data.train=24", "data.test=8", "data.smallest=40", "data.largest=56"]
+    network = ["task=detection", "model=fast_rcnn_mini", "model.widths=[4,8]", "model.hidden=16"]
+    region = ["region=roi_align", "region.output_size=3", "region.sampling_ratio=1"]
+    budget = ["budget=smoke", "budget.images=16", "budget.batch_size=8", "trainer=cpu", "logger=csv"]
+    options = [*scenes, *network, *region, *budget, "cell=c", "hydra.run.dir=runs/c/seed-0"]
+    answer = subprocess.run(
+        [sys.executable, "-m", "poolbench.stages.train", *options], check=True, capture_output=True, text=True
+    )
+    assert "validation top1" in answer.stdout
+    run = runs.Run(Path("runs/c/seed-0"))
+    assert run.metrics.keys() == {"validation"}
+    assert run.config["region"] == {"name": "roi_align", "output_size": 3, "sampling_ratio": 1, "aligned": True}
+    figures = evaluate_run(run, EVALUATION)
+    again = evaluate_run(run, EVALUATION)
+    for part in figures.keys() - {"duration"}:
+        assert figures[part] == again[part], part
+    assert figures["task"] == "detection"
+    assert figures["labels"]["region"] == "roi_align"
+    assert 0 <= figures["test"]["map"] <= figures["test"]["map50"] <= 1
+    assert [each["shift"] for each in figures["displaced"]] == [step / 2 for step in range(9)]
+    assert len(figures["pictures"]) == 6
+    cost = cost_run(run)
+    assert cost["multiply_adds"] > 0
+    assert cost["step_ms"] > 0

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from poolbench.report import figures, learning, operators, shifts
+from poolbench.report import figures, learning, objects, operators, shifts
 from poolbench.report.answer import NAMED, answer, finding, listing
 from poolbench.report.changes import changes
 from poolbench.report.records import METRICS, Result, metric
@@ -97,6 +97,8 @@ def _study(summary: Json, study: Json, by_cell: ByCell) -> Json:
         "layers": _given(shifts.layers, _having(own, "layers", "geometry")),
         "examples": _given(shifts.examples, _having(moved, "pictures")),
         "flips": _given(shifts.flips, _having(moved, "pictures")),
+        "found": _given(objects.found, _having(own, "pictures")),
+        "displaced": _given(objects.displaced, _having(own, "displaced")),
         "swaps": _given(shifts.swaps, _having(moved, "swaps")),
         "robustness": _given(shifts.robustness, _having(own, "robustness")),
         "progress": _given(lambda runs: learning.progress(runs, ranked[0]), _having(own, "history")),
