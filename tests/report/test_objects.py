@@ -50,5 +50,5 @@ def test_the_page_ranks_detectors_by_their_precision_and_shows_what_they_find(
     assert [place["cell"] for place in summary["studies"]["roi"]["rankings"]["test.map"]] == ["align", "pool"]
     html = render(summary, results)
     assert html.count(PICTURE) == 2
-    assert "What the networks find" in html
+    assert "Boxes that were displaced" in html
     assert "2.00" in html

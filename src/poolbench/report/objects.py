@@ -1,4 +1,4 @@
-"""What a study shows of networks that look for objects: pictures with what they found, boxes that were displaced."""
+"""What a study shows of networks that look for objects: boxes that were displaced."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,6 @@ class Displacement:
 
     shifts: Sequence[float]
     errors: Mapping[str, Sequence[float]]
-
-
-def found(by_cell: ByCell) -> dict[str, list[str]]:
-    """The pictures of each cell's first run, with its answers in them; a classifier shows its own moved."""
-    looking = {cell: runs[0].metrics for cell, runs in by_cell.items() if "shift" not in runs[0].metrics}
-    return {cell: list(metrics["pictures"].values()) for cell, metrics in looking.items()}
 
 
 def displaced(by_cell: ByCell) -> Displacement:
