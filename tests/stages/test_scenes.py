@@ -46,7 +46,7 @@ def test_a_classifier_of_pictures_in_full(figures):
     found = figures(*chosen)
     assert 10 < found["test"]["images"] <= 20  # those that have an object
     assert found["scale"].keys() == {"half", "three_quarters", "five_quarters", "half_more"}
-    assert found["validation"]["images"] == 6
+    assert found["validation"]["images"] == 3  # a twentieth of 60
     assert summary([found]).keys() == {"accuracy", "step_ms", "seeds"}
 
 
