@@ -44,9 +44,9 @@ def test_a_segmenter_with_a_context(figures):
 def test_a_classifier_of_pictures_in_full(figures):
     chosen = ["data.fit=full", "data.sides=[24,32]", "head=spp", "head.levels=[1,2]", "model.widths=[4,8]"]
     found = figures(*chosen)
-    assert found["test"]["images"] == 20
+    assert 10 < found["test"]["images"] <= 20  # those that have an object
     assert found["scale"].keys() == {"half", "three_quarters", "five_quarters", "half_more"}
-    assert found["validation"]["images"] == 6
+    assert found["validation"]["images"] == 3  # a twentieth of 60
     assert summary([found]).keys() == {"accuracy", "step_ms", "seeds"}
 
 

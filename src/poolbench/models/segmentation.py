@@ -49,7 +49,7 @@ class FullyConvolutional(nn.Module):
         classes: int,
         context: str | Mapping[str, Any] = ORIGINAL,
         output_stride: int = 16,
-        widths: Sequence[int] = (16, 32, 64, 64, 64),
+        widths: Sequence[int] = (8, 16, 32, 64, 64),
     ) -> None:
         super().__init__()
         if output_stride not in STRIDES:

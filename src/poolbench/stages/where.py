@@ -90,6 +90,8 @@ def _heads(model: nn.Module, head: nn.Module, sets: Mapping[str, Store], side: i
     asked = {}
     for name, target in (("one", centres), ("many", counts)):
         splits = [sets[name].scenes(part) for part in ("train", "test")]
+        if name == "one":  # there was no room for it in a picture now and then
+            splits = [each.take((each.counts == 1).nonzero()[:, 0]) for each in splits]
         asked[name] = [(maps_before(model, head, squares(each, "warp", side)), target(each)) for each in splits]
     channels = asked["one"][0][0].shape[1]
     for name, options in HEADS.items():
