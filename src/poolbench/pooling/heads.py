@@ -102,10 +102,14 @@ class Flatten(nn.Module):
         super().__init__()
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(x.flatten(1))
+        flat = x.flatten(1)
+        return F.dropout(flat, self.dropout) if self.dropout and self.training else flat
+
+    def extra_repr(self) -> str:
+        return f"dropout={self.dropout}"
 
 
 @register(

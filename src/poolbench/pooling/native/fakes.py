@@ -22,8 +22,8 @@ def slide(
     x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float, keep: bool
 ) -> tuple[Tensor, Tensor]:
     kept = keep and name in ("max", "mixed", "stochastic")
-    y = _like(x, plan[8], plan[9], plan[-1], x.shape[0])
-    return y, _like(x, plan[8], plan[9], plan[-1], x.shape[0] if kept else 0).to(torch.uint8)
+    y = _like(x, plan[8], plan[9], plan[16], x.shape[0])
+    return y, _like(x, plan[8], plan[9], plan[16], x.shape[0] if kept else 0).to(torch.uint8)
 
 
 def slide_backward(
@@ -37,4 +37,4 @@ def slide_backward(
     width: int,
     number: float,
 ) -> Tensor:
-    return _like(g, height, width, plan[-1], g.shape[0])
+    return _like(g, height, width, plan[16], g.shape[0])

@@ -7,6 +7,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "blurred.h"
 #include "slide.h"
 
 using torch::stable::Tensor;
@@ -31,7 +32,7 @@ int32_t code(Type type) {
 }
 
 Window window_of(const Numbers& plan) {
-    STD_TORCH_CHECK(plan.size() == 17, "poolbench: a plan has 17 numbers");
+    STD_TORCH_CHECK(plan.size() == 17 || plan.size() == 33, "poolbench: a plan has 17 numbers, and 16 of what is blurred");
     const i64* p = plan.data();
     return {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], {p[10], p[11], p[12], p[13]}, p[14], p[15]};
 }
@@ -101,6 +102,11 @@ template <class F> void by_type(Type type, F f) {
     f(float{}, bf16{});
 }
 
+double tap(const Tensor& taps, i64 i) {
+    return taps.scalar_type() == Type::Double ? ((const double*)taps.data_ptr())[i]
+                                              : double(((const float*)taps.data_ptr())[i]);
+}
+
 Task task_of(i64 pictures, i64 channels, i64 height, i64 width, const Numbers& plan, double number,
     const std::optional<Tensor>& extra) {
     Task task{window_of(plan), {pictures, channels, height, width, plan[16] != 0}, {number}, {}};
@@ -108,18 +114,34 @@ Task task_of(i64 pictures, i64 channels, i64 height, i64 width, const Numbers& p
     STD_TORCH_CHECK(k.kh * k.kw < NONE, "poolbench: a window has fewer than 255 positions");
     if (!extra) return task;
     if (extra->dim() == 1 && extra->scalar_type() != Type::Long) {  // a filter, for rows and columns alike
-        auto tap = [&](i64 i) {
-            return extra->scalar_type() == Type::Double ? ((const double*)extra->data_ptr())[i]
-                                                        : double(((const float*)extra->data_ptr())[i]);
-        };
         STD_TORCH_CHECK(extra->size(0) == k.kh && k.kh == k.kw, "poolbench: a filter is as large as its window");
-        for (i64 i = 0; i < k.kh * k.kw; i++) task.options.weight[i] = tap(i / k.kw) * tap(i % k.kw);
+        for (i64 i = 0; i < k.kh * k.kw; i++) task.options.weight[i] = tap(*extra, i / k.kw) * tap(*extra, i % k.kw);
     } else if (extra->scalar_type() == Type::Long) {
         task.chance.seed = *(const i64*)extra->data_ptr();
     } else {
         task.chance.given = extra->data_ptr();
     }
     return task;
+}
+
+// What is blurred has a plan of its own behind that of the filter.
+std::optional<Blurred> blurred(const std::string& name, i64 pictures, i64 channels, i64 height, i64 width,
+    const Numbers& plan, const std::optional<Tensor>& extra, Type type) {
+    if (plan.size() == 17) return {};
+    Numbers inner(plan.begin() + 17, plan.end());
+    inner.push_back(plan[16]);
+    Blurred found{task_of(pictures, channels, height, width, inner, 0, {}), {}, {}, name == "max_blur",
+        type == Type::Float ? 0 : type == Type::Double ? 1 : 2, i64(torch::stable::get_num_threads())};
+    const Window& k = found.dense.window;
+    found.blur = task_of(pictures, channels, k.oh, k.ow, plan, 0, {});
+    for (i64 i = 0; i < found.blur.window.kh; i++) found.taps.push_back(tap(*extra, i));
+    return found;
+}
+
+// Slabs shared out to the threads.
+template <class F> void share(const Blurred& task, F f) {
+    const i64 count = task.slabs(), numbers = task.dense.maps.n * task.dense.maps.c * task.dense.maps.h * task.dense.maps.w;
+    torch::stable::parallel_for(0, count, std::max<i64>(1, GRAIN * count / std::max<i64>(1, numbers)), f);
 }
 
 std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::string name, Numbers plan, double number,
@@ -129,6 +151,10 @@ std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::str
     const Maps& m = task.maps;
     Tensor y = empty(m.n, m.c, k.oh, k.ow, m.last, code(x.scalar_type()));
     std::optional<Tensor> position;
+    if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, x.scalar_type())) {
+        share(*fused, [&](i64 begin, i64 end) { fused->forward(x.data_ptr(), y.data_ptr(), begin, end); });
+        return {y, empty(0, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8())};
+    }
     by_name(name, [&](auto op) {
         using Op = decltype(op);
         bool kept = Op::keeps && keep;
@@ -146,6 +172,12 @@ Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> p
     const Task task = task_of(g.size(0), g.size(1), height, width, plan, number, extra);
     const Maps& m = task.maps;
     Tensor to = empty(m.n, m.c, m.h, m.w, m.last, code(g.scalar_type()));
+    if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, g.scalar_type())) {
+        share(*fused, [&](i64 begin, i64 end) {
+            fused->backward(x ? x->data_ptr() : nullptr, g.data_ptr(), to.data_ptr(), begin, end);
+        });
+        return to;
+    }
     by_name(name, [&](auto op) {
         using Op = decltype(op);
         STD_TORCH_CHECK(x.has_value() || !Op::looks, "poolbench: the backward of ", name, " needs its input");

@@ -14,7 +14,7 @@ BORDERS = ("zero", "reflect", "replicate", "circular")
 TYPES = (torch.float32, torch.float64, torch.bfloat16)
 MOST = 255
 """A window of so many positions is left to the formula: one byte tells one position from another."""
-LOOKS = ("lp", "expectation", "softpool")
+LOOKS = ("lp", "expectation", "softpool", "max_blur")
 """Kernels whose backward pass reads the input again; the others keep one byte for each output, or nothing."""
 Formula = Callable[[Tensor], Tensor]
 
@@ -43,13 +43,28 @@ def slide(
 
 def blur(x: Tensor, taps: Tensor, stride: tuple[int, int], border: str, formula: Formula) -> Tensor:
     """A separable filter at a stride, its middle on each position kept: (N, C, H, W) to (N, C, ⌈H / s⌉, ⌈W / s⌉)."""
-    size = len(taps)
-    if not usable(x, size, size):
+    if not usable(x, len(taps), len(taps)):
         return formula(x)
-    before = (size - 1) // 2
-    rows, columns = (-(-length // step) for length, step in zip(x.shape[-2:], stride, strict=True))
-    plan = (size, size, *stride, 1, 1, before, before, rows, columns, 0, 0, 0, 0, -1, BORDERS.index(border))
-    return _run("blur", x, None, plan, formula, 0.0, wide(taps))
+    height, width = x.shape[-2:]
+    return _run("blur", x, None, _filter(height, width, taps, stride, border), formula, 0.0, wide(taps))
+
+
+def blurred(
+    name: str, x: Tensor, dense: Window, taps: Tensor, stride: tuple[int, int], border: str, formula: Formula
+) -> Tensor:
+    """`max` or `average` over windows at stride 1, then `blur`, without the map between them: `name` is `<which>_blur`."""
+    if not usable(x, *dense.kernel):
+        return formula(x)
+    height, width = x.shape[-2:]
+    inner = (*dense.plan(height, width, counted=True), -1, 0)
+    plan = _filter(*dense.shape(height, width), taps, stride, border)
+    return _run(name, x, None, plan, formula, 0.0, wide(taps), inner)
+
+
+def _filter(height: int, width: int, taps: Tensor, stride: tuple[int, int], border: str) -> tuple[int, ...]:
+    size, before = len(taps), (len(taps) - 1) // 2
+    rows, columns = -(-height // stride[0]), -(-width // stride[1])
+    return (size, size, *stride, 1, 1, before, before, rows, columns, 0, 0, 0, 0, -1, BORDERS.index(border))
 
 
 def _run(
@@ -60,9 +75,10 @@ def _run(
     formula: Formula,
     number: float,
     extra: Tensor | None,
+    inner: tuple[int, ...] = (),
 ) -> Tensor:
     x = x.contiguous(memory_format=layout(x))
-    plan = (*plan, int(layout(x) == torch.channels_last))
+    plan = (*plan, int(layout(x) == torch.channels_last), *inner)
     if torch.is_grad_enabled() and x.requires_grad:
         return Slide.apply(x, extra, name, window, plan, number, formula)
     return torch.ops.poolbench.slide.default(x, extra, name, plan, number, False)[0]
@@ -98,7 +114,7 @@ class Slide(torch.autograd.Function):
     ) -> Tensor:
         y, position = torch.ops.poolbench.slide.default(x, extra, name, plan, number, True)
         ctx.save_for_backward(
-            x if name in LOOKS else None, position if len(position) else None, extra if name == "blur" else None
+            x if name in LOOKS else None, position if len(position) else None, extra if "blur" in name else None
         )
         ctx.name, ctx.window, ctx.plan, ctx.number, ctx.formula = name, window, plan, number, formula
         ctx.shape = x.shape
@@ -109,7 +125,7 @@ class Slide(torch.autograd.Function):
         (gradient,), (x, position, extra) = gradients, ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return _differentiable(ctx, gradient, x, position), None, None, None, None, None, None
-        memory_format = torch.channels_last if ctx.plan[-1] else torch.contiguous_format
+        memory_format = torch.channels_last if ctx.plan[16] else torch.contiguous_format
         gradient = gradient.contiguous(memory_format=memory_format)
         height, width = ctx.shape[-2:]
         back = torch.ops.poolbench.slide_backward.default(

@@ -25,15 +25,25 @@ struct Max {
     static constexpr double padding = -INF;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>& position) {
+        Vec<A> sum{};
         y = splat<A>(-INF);
         position = x.first();
         UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
-            auto wins = (v > y) | (v != v);
+            auto wins = v > y;
             y = wins ? v : y;
             position = wins ? number<A>(x.place(t)) : position;
+            sum += v;
         }
+        if (any(sum != sum)) last_nan<A>(x, y, position);  // or infinities of both signs
         x.settle(position);
+    }
+    template <class A, class X> static void last_nan(const X& x, Vec<A>& y, Mask<A>& position) {
+        for (int t = 0; t < x.count; t++) {
+            Vec<A> v = x[t];
+            y = v != v ? v : y;
+            position = v != v ? number<A>(x.place(t)) : position;
+        }
     }
     template <class A, class X, class Give>
     INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A> position, Give give) {
