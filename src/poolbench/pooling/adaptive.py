@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poolbench.pooling.fractional import Regions, region_max
+from poolbench.pooling.fractional import region_max
+from poolbench.pooling.native import Regions
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Size, layout, pair
 

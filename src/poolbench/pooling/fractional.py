@@ -6,11 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from poolbench.pooling.native import Regions, cells
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import layout
-
-Regions = tuple[Tensor, Tensor, int]
-"""First and last position of each region of an axis, and the size of the longest."""
 
 
 class RegionMax(torch.autograd.Function):
@@ -94,8 +92,9 @@ class FractionalMax(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, columns = (self.regions(size, x.device) for size in x.shape[-2:])
-        value, index = region_max(x, rows, columns)
-        return (value, index) if self.return_indices else value
+        if self.return_indices:
+            return region_max(x, rows, columns)
+        return cells(x, rows, columns, lambda x: region_max(x, rows, columns)[0])
 
     def regions(self, size: int, device: torch.device) -> Regions:
         """First and last position of each region of an axis, as drawn for one batch, and the size of the longest."""

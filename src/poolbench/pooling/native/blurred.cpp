@@ -46,17 +46,30 @@ template <class A> struct Sums {
         if (count == 3) return each<3>();
         each<0>();
     }
-    template <int N> void each() {
+    template <int N> void each() const {
         constexpr int L = Lanes<A>::count;
+        const A *source = from, *weights = weight;
+        const i64* offsets = offset;
+        i64 own_offsets[N + 1];
+        A own_weights[N + 1];
+        if (N) {  // else whatever is written might change them
+            std::copy(offset, offset + N, own_offsets);
+            std::copy(weight, weight + N, own_weights);
+            offsets = own_offsets;
+            weights = own_weights;
+        }
+        A* target = to;
+        const i64 numbers = length, turns = repeat, source_step = from_step, target_step = to_step;
+        const int terms = N ? N : count;
         auto block = [&](i64 at, i64 n) INLINED {
             Vec<A> sum{};
-            UNROLLED for (int t = 0; t < (N ? N : count); t++) sum += load<A>(from + offset[t] + at, n) * weight[t];
-            store<A>(to + at, sum, n);
+            UNROLLED for (int t = 0; t < terms; t++) sum += load<A>(source + offsets[t] + at, n) * weights[t];
+            store<A>(target + at, sum, n);
         };
-        for (i64 i = 0; i < repeat; i++, from += from_step, to += to_step) {
+        for (i64 i = 0; i < turns; i++, source += source_step, target += target_step) {
             i64 at = 0;
-            for (; at + L <= length; at += L) block(at, L);
-            if (at < length) block(at, length - at);
+            for (; at + L <= numbers; at += L) block(at, L);
+            if (at < numbers) block(at, numbers - at);
         }
     }
 };

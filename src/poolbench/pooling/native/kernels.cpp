@@ -1,35 +1,9 @@
-// The operators for torch: by torch's stable interface, so that this compiles without its large headers.
+// The operators for torch.
 #include <string>
 #include <tuple>
 
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-
 #include "blurred.h"
-#include "slide.h"
-
-using torch::stable::Tensor;
-using Type = torch::headeronly::ScalarType;
-using Numbers = std::vector<i64>;
-
-constexpr i64 GRAIN = 32768;  // numbers that are worth a thread
-
-Tensor empty(i64 n, i64 c, i64 h, i64 w, bool last, int32_t type) {
-    i64 sizes[] = {n, c, h, w};
-    i64 planar[] = {c * h * w, h * w, w, 1}, pixels[] = {c * h * w, 1, w * c, c};
-    AtenTensorHandle made;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
-        4, sizes, last ? pixels : planar, type, aoti_torch_device_type_cpu(), 0, &made));
-    return Tensor(made);
-}
-
-int32_t code(Type type) {
-    return type == Type::Double ? aoti_torch_dtype_float64()
-         : type == Type::Float  ? aoti_torch_dtype_float32()
-                                : aoti_torch_dtype_bfloat16();
-}
+#include "tensors.h"
 
 Window window_of(const Numbers& plan) {
     STD_TORCH_CHECK(plan.size() == 17 || plan.size() == 33, "poolbench: a plan has 17 numbers, and 16 of what is blurred");
@@ -126,12 +100,12 @@ Task task_of(i64 pictures, i64 channels, i64 height, i64 width, const Numbers& p
 
 // What is blurred has a plan of its own behind that of the filter.
 std::optional<Blurred> blurred(const std::string& name, i64 pictures, i64 channels, i64 height, i64 width,
-    const Numbers& plan, const std::optional<Tensor>& extra, Type type) {
+    const Numbers& plan, const std::optional<Tensor>& extra, int type) {
     if (plan.size() == 17) return {};
     Numbers inner(plan.begin() + 17, plan.end());
     inner.push_back(plan[16]);
     Blurred found{task_of(pictures, channels, height, width, inner, 0, {}), {}, {}, name == "max_blur",
-        type == Type::Float ? 0 : type == Type::Double ? 1 : 2, i64(torch::stable::get_num_threads())};
+        type, i64(torch::stable::get_num_threads())};
     const Window& k = found.dense.window;
     found.blur = task_of(pictures, channels, k.oh, k.ow, plan, 0, {});
     for (i64 i = 0; i < found.blur.window.kh; i++) found.taps.push_back(tap(*extra, i));
@@ -151,7 +125,7 @@ std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::str
     const Maps& m = task.maps;
     Tensor y = empty(m.n, m.c, k.oh, k.ow, m.last, code(x.scalar_type()));
     std::optional<Tensor> position;
-    if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, x.scalar_type())) {
+    if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, type_of(x))) {
         share(*fused, [&](i64 begin, i64 end) { fused->forward(x.data_ptr(), y.data_ptr(), begin, end); });
         return {y, empty(0, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8())};
     }
@@ -172,7 +146,7 @@ Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> p
     const Task task = task_of(g.size(0), g.size(1), height, width, plan, number, extra);
     const Maps& m = task.maps;
     Tensor to = empty(m.n, m.c, m.h, m.w, m.last, code(g.scalar_type()));
-    if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, g.scalar_type())) {
+    if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, type_of(g))) {
         share(*fused, [&](i64 begin, i64 end) {
             fused->backward(x ? x->data_ptr() : nullptr, g.data_ptr(), to.data_ptr(), begin, end);
         });

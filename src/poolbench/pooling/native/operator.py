@@ -52,7 +52,7 @@ def blur(x: Tensor, taps: Tensor, stride: tuple[int, int], border: str, formula:
 def blurred(
     name: str, x: Tensor, dense: Window, taps: Tensor, stride: tuple[int, int], border: str, formula: Formula
 ) -> Tensor:
-    """`max` or `average` over windows at stride 1, then `blur`, without the map between them: `name` is `<which>_blur`."""
+    """`max` or `average` over windows at stride 1, then `blur`, and nothing of the map between them is kept."""
     if not usable(x, *dense.kernel):
         return formula(x)
     height, width = x.shape[-2:]
@@ -147,3 +147,67 @@ def _differentiable(ctx: Any, gradient: Tensor, x: Tensor | None, position: Tens
     height, width = ctx.window.kernel
     parts = (share.where(position == place, 0) + rest for place in range(height * width))
     return ctx.window.scatter(parts, ctx.shape, gradient)
+
+
+Regions = tuple[Tensor, Tensor, int]
+"""First and last position of each region of an axis, and the size of the longest."""
+
+
+def cells(x: Tensor, rows: Regions, columns: Regions, formula: Formula) -> Tensor:
+    """The maximum of each region of a grid, (N, C, H, W) to (N, C, H', W'): by its kernel, or by `formula`."""
+    if torch.compiler.is_compiling() or not usable(x, rows[2], columns[2]):  # a graph cannot depend on the regions
+        return formula(x)
+    x = x.contiguous(memory_format=layout(x))
+    plan = [torch.stack(axis[:2], 1).flatten().tolist() for axis in (rows, columns)]
+    last = layout(x) == torch.channels_last
+    if torch.is_grad_enabled() and x.requires_grad:
+        return Cells.apply(x, *plan, last)
+    return torch.ops.poolbench.cells.default(x, *plan, last, False)[0]
+
+
+class Cells(torch.autograd.Function):
+    """The kernel of a grid's maxima with its gradient, which again is differentiable: it is linear."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: list[int], columns: list[int], last: bool) -> Tensor:
+        y, position = torch.ops.poolbench.cells.default(x, rows, columns, last, True)
+        ctx.save_for_backward(position)
+        ctx.plan = (rows, columns, *x.shape[-2:], last)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (position,) = gradients, ctx.saved_tensors
+        return CellsBackward.apply(gradient, position, *ctx.plan), None, None, None
+
+
+class CellsBackward(torch.autograd.Function):
+    """The way back; its own gradient takes from each cell's position what came there."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, gradient: Tensor, position: Tensor, rows: list[int], columns: list[int], h: int, w: int, last: bool
+    ) -> Tensor:
+        ctx.save_for_backward(position)
+        ctx.plan, ctx.shape = (rows, columns, w, last), gradient.shape
+        memory_format = torch.channels_last if last else torch.contiguous_format
+        gradient = gradient.contiguous(memory_format=memory_format)
+        return torch.ops.poolbench.cells_backward.default(gradient, position, rows, columns, h, w, last)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (position,) = gradients, ctx.saved_tensors
+        rows, columns, width, last = ctx.plan
+        pictures, channels, height_out, width_out = ctx.shape
+        if last:
+            place = position.view(pictures, height_out, width_out, channels).permute(0, 3, 1, 2)
+        else:  # as in a slab: so many planes side by side as a vector has lanes
+            lanes = 8 if gradient.dtype == torch.float64 else 16
+            place = position.view(-1, height_out * width_out, lanes).transpose(1, 2).flatten(0, 1)
+            place = place[: pictures * channels].view(ctx.shape)
+        wide = max(last - first + 1 for first, last in zip(columns[::2], columns[1::2], strict=True))
+        row = place // wide + torch.tensor(rows[::2])[:, None]
+        column = place % wide + torch.tensor(columns[::2])
+        index = (row * width + column).flatten(2)
+        taken = gradient.flatten(2).gather(2, index).view(ctx.shape)
+        return taken.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format), *(None,) * 6
