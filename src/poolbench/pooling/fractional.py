@@ -6,9 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from poolbench.pooling.native import Regions, cells
+from poolbench.pooling.native import cells
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import layout
+
+Regions = tuple[Tensor, Tensor, int]
+"""First and last position of each region of an axis, and the size of the longest."""
 
 
 class RegionMax(torch.autograd.Function):
@@ -47,6 +50,12 @@ def region_max(x: Tensor, rows: Regions, columns: Regions) -> tuple[Tensor, Tens
     row = place(row_step, 2, *rows[:2])
     column = place(column_step, 3, *columns[:2]).gather(2, row)
     return value.contiguous(memory_format=layout(x)), row * x.shape[-1] + column
+
+
+def edges_of(regions: Regions) -> list[int]:
+    """First and last position of each region, one after the other."""
+    edges: list[int] = torch.stack(regions[:2], 1).flatten().tolist()
+    return edges
 
 
 @register(
@@ -94,7 +103,11 @@ class FractionalMax(nn.Module):
         rows, columns = (self.regions(size, x.device) for size in x.shape[-2:])
         if self.return_indices:
             return region_max(x, rows, columns)
-        return cells(x, rows, columns, lambda x: region_max(x, rows, columns)[0])
+
+        def plan() -> tuple[list[int], list[int]]:
+            return edges_of(rows), edges_of(columns)
+
+        return cells(x, rows[2], columns[2], plan, lambda x: region_max(x, rows, columns)[0])
 
     def regions(self, size: int, device: torch.device) -> Regions:
         """First and last position of each region of an axis, as drawn for one batch, and the size of the longest."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from poolbench.naming import unknown
 from poolbench.pooling.adaptive import HE, AdaptiveAverage, AdaptiveMax
+from poolbench.pooling.native import cells
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import full_precision, wide
 
@@ -77,7 +78,9 @@ class GlobalMax(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, x.shape[2:]).flatten(1)
+        height, width = x.shape[2:]
+        plan = [0, height - 1], [0, width - 1]
+        return cells(x, height, width, lambda: plan, lambda x: F.max_pool2d(x, x.shape[2:])).flatten(1)
 
 
 @register(

@@ -16,7 +16,19 @@ from poolbench.pooling.stochastic import Draw, Stochastic
 from poolbench.pooling.window import layout, wide
 from tests.pooling.cases import cases, channels_of, inputs, tensor
 
-NAMES = ("max", "average", "subsample", "mixed", "lp", "softpool", "blur", "max_blur", "average_blur", "fractional_max")
+NAMES = (
+    "max",
+    "average",
+    "subsample",
+    "mixed",
+    "lp",
+    "softpool",
+    "blur",
+    "max_blur",
+    "average_blur",
+    "fractional_max",
+    "adaptive_max",
+)
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.bfloat16: 2e-2}
 
 
@@ -64,6 +76,12 @@ def drawn(draw: st.DrawFn, name: str) -> tuple[nn.Module, Tensor]:
 @given(data=st.data())
 def test_kernel_is_the_formula(name: str, data: st.DataObject) -> None:
     agree(*data.draw(drawn(name)))
+
+
+@given(data=st.data())
+def test_kernel_is_the_formula_of_a_whole_map(data: st.DataObject) -> None:
+    module, x = data.draw(drawn("gmp"))
+    agree(lambda x: module(x)[:, :, None, None], x)
 
 
 @given(data=st.data())

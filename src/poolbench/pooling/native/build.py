@@ -77,11 +77,10 @@ def _compile(path: str, made: Path) -> None:
 
 def _run(commands: Iterable[list[str]]) -> None:
     """Side by side; the first that fails is the one that is told of."""
-    started = [
-        subprocess.Popen(each, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for each in commands
-    ]
-    messages = [process.communicate()[1].splitlines() for process in started]
-    for process, lines in zip(started, messages, strict=True):
-        if process.returncode:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    started = [(command[0], subprocess.Popen(command, **quiet)) for command in commands]
+    ended = [(path, process.communicate()[1].splitlines(), process.returncode) for path, process in started]
+    for path, lines, code in ended:
+        if code:
             errors = [line for line in lines if "error" in line]
-            raise BuildError(f"{process.args[0]} failed: {(errors or lines or ['no message'])[0]}")
+            raise BuildError(f"{path} failed: {(errors or lines or ['no message'])[0]}")

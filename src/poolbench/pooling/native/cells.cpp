@@ -9,9 +9,19 @@ template <class A, class Out> struct Grids {
     const Slabs<A, Out> slabs{task.maps, task.threads};
     const i64 lanes = slabs.lanes, h = task.maps.h, w = task.maps.w, oh = task.rows.size(), ow = task.columns.size();
     i64 wide = 0;  // columns of the widest cell: a position is so many times its row and its column
+    const bool parted = parts(task.rows, h) && parts(task.columns, w);
 
     explicit Grids(const Cells& task) : task(task) {
         for (auto [first, last] : task.columns) wide = std::max(wide, last - first + 1);
+    }
+    // Whether each place of an axis lies in one cell.
+    static bool parts(const std::vector<std::pair<i64, i64>>& axis, i64 size) {
+        i64 next = 0;
+        for (auto [first, last] : axis) {
+            if (first != next) return false;
+            next = last + 1;
+        }
+        return next == size;
     }
     // The bytes of a slab, and how far one pixel's lie from the next's.
     i64 step() const { return slabs.last ? slabs.c : lanes; }
@@ -50,7 +60,11 @@ template <class A, class Out> struct Grids {
         });
     }
     void backward(const A* g, const u8* position, A* to, i64 numbers) const {
+        if (parted) return scatter<false>(g, position, to, numbers);
         std::memset(to, 0, h * w * lanes * sizeof(A));
+        scatter<true>(g, position, to, numbers);
+    }
+    template <bool Add> void scatter(const A* g, const u8* position, A* to, i64 numbers) const {
         each([&](i64 cell, i64 origin, i64 tall, i64 broad) INLINED {
             for (i64 at = 0; at < numbers; at += L) {
                 const i64 n = numbers - at;
@@ -59,7 +73,9 @@ template <class A, class Out> struct Grids {
                 for (i64 r = 0; r < tall; r++)
                     for (i64 c = 0; c < broad; c++) {
                         A* here = to + (origin + r * w + c) * lanes + at;
-                        store<A>(here, load<A>(here, n) + (found == int(r * wide + c) ? share : Vec<A>{}), n);
+                        Vec<A> part = found == int(r * wide + c) ? share : Vec<A>{};
+                        if constexpr (Add) part += load<A>(here, n);
+                        store<A>(here, part, n);
                     }
             }
         });

@@ -149,27 +149,29 @@ def _differentiable(ctx: Any, gradient: Tensor, x: Tensor | None, position: Tens
     return ctx.window.scatter(parts, ctx.shape, gradient)
 
 
-Regions = tuple[Tensor, Tensor, int]
-"""First and last position of each region of an axis, and the size of the longest."""
+Edges = Sequence[int]
+"""First and last position of each region of an axis, one region after the other."""
 
 
-def cells(x: Tensor, rows: Regions, columns: Regions, formula: Formula) -> Tensor:
-    """The maximum of each region of a grid, (N, C, H, W) to (N, C, H', W'): by its kernel, or by `formula`."""
-    if torch.compiler.is_compiling() or not usable(x, rows[2], columns[2]):  # a graph cannot depend on the regions
+def cells(x: Tensor, tall: int, wide: int, plan: Callable[[], tuple[Edges, Edges]], formula: Formula) -> Tensor:
+    """The maximum of each region of a grid, (N, C, H, W) to (N, C, H', W'): by its kernel, or by `formula`.
+
+    No region is taller or wider than said; `plan` gives the edges of rows and columns, unless in a graph to compile.
+    """
+    if torch.compiler.is_compiling() or not usable(x, tall, wide):
         return formula(x)
     x = x.contiguous(memory_format=layout(x))
-    plan = [torch.stack(axis[:2], 1).flatten().tolist() for axis in (rows, columns)]
     last = layout(x) == torch.channels_last
     if torch.is_grad_enabled() and x.requires_grad:
-        return Cells.apply(x, *plan, last)
-    return torch.ops.poolbench.cells.default(x, *plan, last, False)[0]
+        return Cells.apply(x, *plan(), last)
+    return torch.ops.poolbench.cells.default(x, *plan(), last, False)[0]
 
 
 class Cells(torch.autograd.Function):
     """The kernel of a grid's maxima with its gradient, which again is differentiable: it is linear."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: list[int], columns: list[int], last: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: Edges, columns: Edges, last: bool) -> Tensor:
         y, position = torch.ops.poolbench.cells.default(x, rows, columns, last, True)
         ctx.save_for_backward(position)
         ctx.plan = (rows, columns, *x.shape[-2:], last)
@@ -186,7 +188,7 @@ class CellsBackward(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, gradient: Tensor, position: Tensor, rows: list[int], columns: list[int], h: int, w: int, last: bool
+        ctx: Any, gradient: Tensor, position: Tensor, rows: Edges, columns: Edges, h: int, w: int, last: bool
     ) -> Tensor:
         ctx.save_for_backward(position)
         ctx.plan, ctx.shape = (rows, columns, w, last), gradient.shape

@@ -47,13 +47,20 @@ template <class A, class Out> struct Slabs {
         }
         i64 planes = std::min<i64>(L, n * c - slab * L);
         from += slab * L * pixels;
-        for (i64 at = 0; at < pixels; at += L) {
+        auto block = [&](i64 at, auto full) INLINED {
             Vec<A> square[L];
-            UNROLLED for (int i = 0; i < L; i++)
-                square[i] = i < planes ? load<A>(from + i * pixels + at, pixels - at) : Vec<A>{};
+            UNROLLED for (int i = 0; i < L; i++) {
+                if constexpr (full)
+                    square[i] = load<A>(from + i * pixels + at);
+                else
+                    square[i] = i < planes ? load<A>(from + i * pixels + at, pixels - at) : Vec<A>{};
+            }
             transpose<A>(square);
             UNROLLED for (int i = 0; i < L; i++) store<A>(room + (at + i) * L, square[i], L);
-        }
+        };
+        i64 at = 0;
+        for (; planes == L && at + L <= pixels; at += L) block(at, std::true_type{});
+        for (; at < pixels; at += L) block(at, std::false_type{});
         return room;
     }
     // Where a slab is to be written, and, if that is not the map itself, the copy that `give` makes of it.
@@ -70,13 +77,16 @@ template <class A, class Out> struct Slabs {
         }
         i64 planes = std::min<i64>(L, n * c - slab * L);
         to += slab * L * pixels;
-        for (i64 at = 0; at < pixels; at += L) {
+        auto block = [&](i64 at, auto full) INLINED {
             Vec<A> square[L];
             UNROLLED for (int i = 0; i < L; i++) square[i] = load<A>(room + (at + i) * L);
             transpose<A>(square);
             UNROLLED for (int i = 0; i < L; i++)
-                if (i < planes) store<A>(to + i * pixels + at, square[i], pixels - at);
-        }
+                if (full || i < planes) store<A>(to + i * pixels + at, square[i], full ? L : pixels - at);
+        };
+        i64 at = 0;
+        for (; planes == L && at + L <= pixels; at += L) block(at, std::true_type{});
+        for (; at < pixels; at += L) block(at, std::false_type{});
     }
     // Numbers that a copy takes: whole squares are written.
     i64 room_of(i64 pixels) const { return whole ? 0 : (pixels + L) * lanes; }
