@@ -117,6 +117,7 @@ template <class Op, class A> struct Fused {
     const Window& k = task.dense.window;
     const Window& f = task.blur.window;
     const i64 lanes;
+    const bool plain = k.oh == m.h && k.ow == m.w && k.kh * k.kw == 1;  // windows of one pixel: a blur alone
     const Members<A> members{task.dense};
     const Links rows{f.oh, f.sh, f.top, task.taps, f, k.oh}, columns{f.ow, f.sw, f.left, task.taps, f, k.ow};
     const Links rows_back{rows, k.oh}, columns_back{columns, k.ow};
@@ -154,9 +155,10 @@ template <class Op, class A> struct Fused {
         ring.clear();
         for (i64 i = 0; i < f.oh; i++, y += f.ow * lanes) {
             Sums<A> sums{ring.memory.get(), between, k.ow * lanes, 1, 0, 0};
+            if (plain) sums.from = x;
             for (auto [from, weight] : rows.of[i]) {
-                if (ring.missing(from)) row(x, from, ring.at(from), nullptr);
-                sums.add(ring.place(from), weight);
+                if (!plain && ring.missing(from)) row(x, from, ring.at(from), nullptr);
+                sums.add(plain ? from * m.w * lanes : ring.place(from), weight);
             }
             sums.run();
             along_row(across, 1, f.sw, between, y);
@@ -166,6 +168,10 @@ template <class Op, class A> struct Fused {
     void backward(const A* x, const A* g, A* to, Ring<A>& ring, Ring<u8>& positions, A* between) const {
         ring.clear();
         for (i64 i = 0; i < m.h; i++, to += m.w * lanes) {
+            if (plain) {
+                row_back(x, g, i, to, nullptr, between);
+                continue;
+            }
             for (i64 r = k.kh - 1; r >= 0; r--) {
                 i64 from = i + k.top - r;
                 if (0 <= from && from < k.oh && ring.missing(from))
@@ -194,7 +200,7 @@ template <class Op, class A> struct Fused {
         along_row(across_back, f.sw, 1, between, y);
         if constexpr (Op::keeps) {
             row(x, i, between, position);
-        } else {
+        } else if (!plain) {
             constexpr int L = Lanes<A>::count;
             for (i64 j = 0; j < k.ow; j++)
                 for (i64 at = j * lanes; at < (j + 1) * lanes; at += L)

@@ -60,7 +60,6 @@ template <class F> void by_name(const std::string& name, F f) {
     if (name == "max") return f(Max{});
     if (name == "average") return f(Average{});
     if (name == "subsample") return f(Subsample{});
-    if (name == "blur") return f(Blur{});
     if (name == "mixed") return f(Mixed{});
     if (name == "lp") return f(Lp{});
     if (name == "stochastic") return f(Stochastic{});
@@ -84,17 +83,11 @@ double tap(const Tensor& taps, i64 i) {
 Task task_of(i64 pictures, i64 channels, i64 height, i64 width, const Numbers& plan, double number,
     const std::optional<Tensor>& extra) {
     Task task{window_of(plan), {pictures, channels, height, width, plan[16] != 0}, {number}, {}};
-    const Window& k = task.window;
-    STD_TORCH_CHECK(k.kh * k.kw < NONE, "poolbench: a window has fewer than 255 positions");
-    if (!extra) return task;
-    if (extra->dim() == 1 && extra->scalar_type() != Type::Long) {  // a filter, for rows and columns alike
-        STD_TORCH_CHECK(extra->size(0) == k.kh && k.kh == k.kw, "poolbench: a filter is as large as its window");
-        for (i64 i = 0; i < k.kh * k.kw; i++) task.options.weight[i] = tap(*extra, i / k.kw) * tap(*extra, i % k.kw);
-    } else if (extra->scalar_type() == Type::Long) {
+    STD_TORCH_CHECK(task.window.kh * task.window.kw < NONE, "poolbench: a window has fewer than 255 positions");
+    if (extra && extra->scalar_type() == Type::Long)
         task.chance.seed = *(const i64*)extra->data_ptr();
-    } else {
+    else if (extra && extra->dim() == 4)
         task.chance.given = extra->data_ptr();
-    }
     return task;
 }
 
@@ -108,6 +101,8 @@ std::optional<Blurred> blurred(const std::string& name, i64 pictures, i64 channe
         type, i64(torch::stable::get_num_threads())};
     const Window& k = found.dense.window;
     found.blur = task_of(pictures, channels, k.oh, k.ow, plan, 0, {});
+    STD_TORCH_CHECK(extra && extra->dim() == 1 && extra->size(0) == plan[0] && plan[0] == plan[1],
+        "poolbench: a filter is as large as its window");
     for (i64 i = 0; i < found.blur.window.kh; i++) found.taps.push_back(tap(*extra, i));
     return found;
 }

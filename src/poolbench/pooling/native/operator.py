@@ -46,7 +46,9 @@ def blur(x: Tensor, taps: Tensor, stride: tuple[int, int], border: str, formula:
     if not usable(x, len(taps), len(taps)):
         return formula(x)
     height, width = x.shape[-2:]
-    return _run("blur", x, None, _filter(height, width, taps, stride, border), formula, 0.0, wide(taps))
+    return _run(
+        "blur", x, None, _filter(height, width, taps, stride, border), formula, 0.0, wide(taps), _pixels(height, width)
+    )
 
 
 def blurred(
@@ -59,6 +61,11 @@ def blurred(
     inner = (*dense.plan(height, width, counted=True), -1, 0)
     plan = _filter(*dense.shape(height, width), taps, stride, border)
     return _run(name, x, None, plan, formula, 0.0, wide(taps), inner)
+
+
+def _pixels(height: int, width: int) -> tuple[int, ...]:
+    """Windows of one pixel: what a blur alone is of."""
+    return (1, 1, 1, 1, 1, 1, 0, 0, height, width, 0, 0, 0, 0, -1, 0)
 
 
 def _filter(height: int, width: int, taps: Tensor, stride: tuple[int, int], border: str) -> tuple[int, ...]:

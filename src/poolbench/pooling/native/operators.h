@@ -12,7 +12,6 @@ constexpr double INF = std::numeric_limits<double>::infinity();
 
 struct Options {
     double number = 0;       // p, or the share of the maximum
-    double weight[NONE] = {};  // of each position, of a filter
 };
 
 template <class A> INLINE Vec<A> magnitude(Vec<A> v) { return v < 0 ? -v : v; }
@@ -84,23 +83,6 @@ struct Subsample {
     template <class A, class X, class Give>
     INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
         if (x.count) give(0, g);
-    }
-};
-
-struct Blur {
-    static constexpr bool keeps = false;
-    static constexpr bool draws = false;
-    static constexpr bool looks = false;
-    static constexpr bool unrolls = true;
-    static constexpr double padding = 0;
-    template <class A, class X>
-    INLINE static void forward(const Options& o, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
-        y = Vec<A>{};
-        UNROLLED for (int t = 0; t < x.count; t++) y += x[t] * A(o.weight[x.place(t)]);
-    }
-    template <class A, class X, class Give>
-    INLINE static void backward(const Options& o, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
-        UNROLLED for (int t = 0; t < x.count; t++) give(t, g * A(o.weight[x.place(t)]));
     }
 };
 
