@@ -97,6 +97,9 @@ def _study(summary: Json, study: Json, by_cell: ByCell) -> Json:
         "layers": _given(shifts.layers, _having(own, "layers", "geometry")),
         "examples": _given(shifts.examples, _having(moved, "pictures")),
         "flips": _given(shifts.flips, _having(moved, "pictures")),
+        "predictions": _given(
+            _predictions, _having({cell: own[cell] for cell in cells if cell not in moved}, "pictures")
+        ),
         "swaps": _given(shifts.swaps, _having(moved, "swaps")),
         "robustness": _given(shifts.robustness, _having(own, "robustness")),
         "progress": _given(lambda runs: learning.progress(runs, ranked[0]), _having(own, "history")),
@@ -105,6 +108,11 @@ def _study(summary: Json, study: Json, by_cell: ByCell) -> Json:
         "confusion": _given(learning.confusion, _having(own, "confusion")),
         "classes": _classes(own),
     }
+
+
+def _predictions(by_cell: ByCell) -> dict[str, Sequence[str]]:
+    """The pictures that an evaluation drew predictions into, of each cell's first run."""
+    return {cell: list(runs[0].metrics["pictures"].values()) for cell, runs in by_cell.items()}
 
 
 def _classes(by_cell: ByCell) -> Sequence[str]:

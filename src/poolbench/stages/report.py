@@ -42,7 +42,7 @@ def build(config: DictConfig) -> None:
         environment=provenance.environment(),
         commands=selection.commands,
         repeat={result.cell: result.metrics["command"] for result in reversed(results)},
-        lock=_locked(selection.lock) if selection.lock else None,
+        lock=locked(selection.lock) if selection.lock else None,
     )
     summary = report.summarise(results, selection.studies, where)
     other = json.loads(Path(config.compare).read_text()) if config.compare else None
@@ -130,7 +130,7 @@ def _asked(name: str, cells: Sequence[str]) -> report.Study:
     return report.Study(name, asked.question, asked.factor, cells, tested, asked.metric)
 
 
-def _locked(file: Path) -> str | None:
+def locked(file: Path) -> str | None:
     """The digest of what DVC has locked of every stage but the report, which it locks only after this."""
     if not file.is_file():
         return None
