@@ -77,10 +77,13 @@ def _compile(path: str, made: Path) -> None:
 
 def _run(commands: Iterable[list[str]]) -> None:
     """Side by side; the first that fails is the one that is told of."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    started = [(command[0], subprocess.Popen(command, **quiet)) for command in commands]
+    started = [(command[0], _start(command)) for command in commands]
     ended = [(path, process.communicate()[1].splitlines(), process.returncode) for path, process in started]
     for path, lines, code in ended:
         if code:
             errors = [line for line in lines if "error" in line]
             raise BuildError(f"{path} failed: {(errors or lines or ['no message'])[0]}")
+
+
+def _start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
