@@ -1,14 +1,10 @@
-import json
 import shutil
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-import wandb
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
@@ -53,21 +49,6 @@ def trained(workplace, monkeypatch):
 
 def weights(run):
     return load_file(run.folder / "model.safetensors")
-
-
-def wandb_records(content: bytes) -> Iterator[bytes]:
-    """The records of a W&B file: a LevelDB log of blocks of 32 KiB, in which a long record comes in parts."""
-    place, record = 7, b""
-    while place < len(content):
-        if (room := 32768 - place % 32768) < 7:
-            place += room
-            continue
-        size, kind = struct.unpack_from("<HB", content, place + 4)
-        record += content[place + 7 : place + 7 + size]
-        place += 7 + size
-        if kind in (1, 4):  # whole, or the last part
-            yield record
-            record = b""
 
 
 def equal(one, other):
@@ -202,31 +183,6 @@ def test_a_run_on_other_pictures_is_refused(trained):
 def test_more_pictures_than_there_are(trained):
     with pytest.raises(ValueError, match=r"budget.images is 500, but shapes has 360 pictures"):
         trained("budget.images=500")
-
-
-@pytest.mark.slow
-def test_wandb_offline_holds_the_run(trained, workplace):
-    from wandb.proto import wandb_internal_pb2
-
-    run = trained("logger=wandb")
-    wandb.teardown()  # waits for its service, which writes the file after a run is finished
-    (file,) = workplace.glob("wandb/offline-run-*/run-*.wandb")
-    records = [wandb_internal_pb2.Record.FromString(record) for record in wandb_records(file.read_bytes())]
-    (started,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
-    assert (started.display_name, started.run_group, started.project) == ("c/seed-0", "c", "poolbench")
-    settings = {item.key: json.loads(item.value_json) for item in started.config.update}
-    assert settings["pool"] == run.config["pool"]
-    logged = [
-        {(item.key or item.nested_key[0]): item.value_json for item in record.history.item}
-        for record in records
-        if record.WhichOneof("record_type") == "history"
-    ]
-    accuracies = [float(row["validation_top1"]) for row in logged if "validation_top1" in row]
-    assert accuracies == pytest.approx([row["validation_top1"] for row in run.history])
-    assert any("shift_map" in row for row in logged)
-    artifacts = [record.request.log_artifact.artifact for record in records if record.request.HasField("log_artifact")]
-    artifacts += [record.artifact for record in records if record.WhichOneof("record_type") == "artifact"]
-    assert [artifact.name for artifact in artifacts if artifact.type == "model"] == ["c-seed-0"]
 
 
 @pytest.mark.slow
