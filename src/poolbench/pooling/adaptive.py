@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poolbench.pooling.fractional import Regions, region_max
+from poolbench.pooling.native import cells
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Size, layout, pair
 
@@ -82,9 +83,24 @@ def bin_max(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return F.adaptive_max_pool2d(x, size, return_indices=True)
 
 
+def largest(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The maximum of each bin, (N, C, H', W')."""
+    rows, columns = (bins(length, number) for length, number in zip(x.shape[-2:], size, strict=True))
+    tall, wide = (max(end - start for start, end in axis) for axis in (rows, columns))
+
+    def plan() -> tuple[list[int], list[int]]:
+        return edges_of(rows), edges_of(columns)
+
+    return cells(x, tall, wide, plan, lambda x: bin_max(x, size)[0])
+
+
+def edges_of(bins: list[tuple[int, int]]) -> list[int]:
+    """First and last position of each bin, one after the other."""
+    return [place for start, end in bins for place in (start, end - 1)]
+
+
 def edges(size: int, number: int, device: torch.device) -> Regions:
     """The bins of an axis as regions."""
-    first, end = torch.tensor(bins(size, number), device=device).T
     first, end = torch.tensor(bins(size, number), device=device).T
     return first, end - 1, max(stop - start for start, stop in bins(size, number))
 
@@ -153,5 +169,4 @@ class AdaptiveMax(Adaptive):
         self.return_indices = return_indices
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        value, index = bin_max(x, self.size)
-        return (value, index) if self.return_indices else value
+        return bin_max(x, self.size) if self.return_indices else largest(x, self.size)

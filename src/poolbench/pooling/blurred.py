@@ -122,6 +122,7 @@ class Blur(nn.Module):
 class Blurred(Local):
     """`dense`, an operator slid at stride 1, then a blur at the stride; keeps the shape law of its window."""
 
+    name: str
     dense_type: type[Local]
 
     def __init__(
@@ -137,6 +138,12 @@ class Blurred(Local):
         self.low_pass = LowPass(binomial(filter_size), self.window.stride, border)
 
     def forward(self, x: Tensor) -> Tensor:
+        low_pass = self.low_pass
+        return native.blurred(
+            self.name, x, self.dense.window, low_pass.taps, low_pass.stride, low_pass.border, self._formula
+        )
+
+    def _formula(self, x: Tensor) -> Tensor:
         return self.low_pass(self.dense(x))
 
 
@@ -157,6 +164,7 @@ class MaxBlur(Blurred):
     torch.Size([1, 3, 14, 14])
     """
 
+    name = "max_blur"
     dense_type = Max
 
 
@@ -177,4 +185,5 @@ class AverageBlur(Blurred):
     torch.Size([1, 3, 14, 14])
     """
 
+    name = "average_blur"
     dense_type = Average

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from poolbench.pooling.native import cells
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import layout
 
@@ -51,6 +52,12 @@ def region_max(x: Tensor, rows: Regions, columns: Regions) -> tuple[Tensor, Tens
     return value.contiguous(memory_format=layout(x)), row * x.shape[-1] + column
 
 
+def edges_of(regions: Regions) -> list[int]:
+    """First and last position of each region, one after the other."""
+    edges: list[int] = torch.stack(regions[:2], 1).flatten().tolist()
+    return edges
+
+
 @register(
     "fractional_max",
     "local",
@@ -94,8 +101,13 @@ class FractionalMax(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, columns = (self.regions(size, x.device) for size in x.shape[-2:])
-        value, index = region_max(x, rows, columns)
-        return (value, index) if self.return_indices else value
+        if self.return_indices:
+            return region_max(x, rows, columns)
+
+        def plan() -> tuple[list[int], list[int]]:
+            return edges_of(rows), edges_of(columns)
+
+        return cells(x, rows[2], columns[2], plan, lambda x: region_max(x, rows, columns)[0])
 
     def regions(self, size: int, device: torch.device) -> Regions:
         """First and last position of each region of an axis, as drawn for one batch, and the size of the longest."""

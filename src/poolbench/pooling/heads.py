@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from poolbench.naming import unknown
 from poolbench.pooling.adaptive import HE, AdaptiveAverage, AdaptiveMax
+from poolbench.pooling.native import cells
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import full_precision, wide
 
@@ -77,7 +78,9 @@ class GlobalMax(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, x.shape[2:]).flatten(1)
+        height, width = x.shape[2:]
+        plan = [0, height - 1], [0, width - 1]
+        return cells(x, height, width, lambda: plan, lambda x: F.max_pool2d(x, x.shape[2:])).flatten(1)
 
 
 @register(
@@ -102,10 +105,14 @@ class Flatten(nn.Module):
         super().__init__()
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(x.flatten(1))
+        flat = x.flatten(1)
+        return F.dropout(flat, self.dropout) if self.dropout and self.training else flat
+
+    def extra_repr(self) -> str:
+        return f"dropout={self.dropout}"
 
 
 @register(

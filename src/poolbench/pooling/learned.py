@@ -43,11 +43,12 @@ class Strided(Local):
     ) -> None:
         super().__init__(kernel_size, stride, padding)
         groups = channels if depthwise else 1
-        self.convolution = nn.Conv2d(channels, channels, self.window.kernel, self.window.stride, groups=groups)
+        kernel, step, border = self.window.kernel, self.window.stride, self.window.padding
+        self.convolution = nn.Conv2d(channels, channels, kernel, step, border or 0, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
         self.window.shape(*x.shape[-2:])
-        return self.convolution(self.window.pad(x, 0))
+        return self.convolution(self.window.pad(x, 0) if self.window.padding is None else x)
 
 
 @register(

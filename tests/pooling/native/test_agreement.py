@@ -16,7 +16,19 @@ from poolbench.pooling.stochastic import Draw, Stochastic
 from poolbench.pooling.window import layout, wide
 from tests.pooling.cases import cases, channels_of, inputs, tensor
 
-NAMES = ("max", "average", "subsample", "mixed", "lp", "softpool", "blur", "max_blur", "average_blur")
+NAMES = (
+    "max",
+    "average",
+    "subsample",
+    "mixed",
+    "lp",
+    "softpool",
+    "blur",
+    "max_blur",
+    "average_blur",
+    "fractional_max",
+    "adaptive_max",
+)
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.bfloat16: 2e-2}
 
 
@@ -43,7 +55,7 @@ def agree(operator_of: Callable[[Tensor], Tensor], x: Tensor) -> None:
 
 @st.composite
 def drawn(draw: st.DrawFn, name: str) -> tuple[nn.Module, Tensor]:
-    """An operator and an input for it."""
+    """An operator and an input for it; what draws regions in training is left in evaluation."""
     spec, (options, shape) = pooling.spec(name), draw(cases(name))
     if name == "lp":
         options["p"] = draw(st.sampled_from([0.5, 1.0, 2.0, 2.5, 3.0, 7.0]))
@@ -57,13 +69,19 @@ def drawn(draw: st.DrawFn, name: str) -> tuple[nn.Module, Tensor]:
     x = inputs(spec, size, draw(st.integers(0, 2**32 - 1)), draw(st.booleans()))[0]
     memory_format = draw(st.sampled_from([torch.contiguous_format, torch.channels_last]))
     x = x.to(draw(st.sampled_from(list(TOLERANCE)))).contiguous(memory_format=memory_format)
-    return spec.build(channels_of(spec, size), **options), x
+    return spec.build(channels_of(spec, size), **options).train(name != "fractional_max"), x
 
 
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.data())
 def test_kernel_is_the_formula(name: str, data: st.DataObject) -> None:
     agree(*data.draw(drawn(name)))
+
+
+@given(data=st.data())
+def test_kernel_is_the_formula_of_a_whole_map(data: st.DataObject) -> None:
+    module, x = data.draw(drawn("gmp"))
+    agree(lambda x: module(x)[:, :, None, None], x)
 
 
 @given(data=st.data())

@@ -22,7 +22,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-@pytest.mark.parametrize("name", ["max", "average", "subsample", "mixed", "lp", "stochastic", "softpool", "blur"])
+@pytest.mark.parametrize(
+    "name",
+    ["max", "average", "subsample", "mixed", "lp", "stochastic", "softpool", "blur", "max_blur", "average_blur"],
+)
 def test_operators_run_their_kernel(name: str, calls: list[str]) -> None:
     pooling.create(name, 8)(torch.rand(2, 8, 6, 6))
     assert calls == [name]
@@ -49,18 +52,29 @@ def test_threads_change_nothing(memory_format: torch.memory_format) -> None:
     try:
         for number in (1, 2):
             torch.set_num_threads(number)
-            for name in ("max", "stochastic", "blur"):
+            for name in ("max", "stochastic", "blur", "max_blur", "fractional_max"):
                 torch.manual_seed(0)
                 variable = x.clone().requires_grad_()
                 y = pooling.create(name, 70)(variable)
                 results.append((y, *torch.autograd.grad(y.square().sum(), variable)))
     finally:
         torch.set_num_threads(threads)
-    for one, two in zip(results[:3], results[3:], strict=True):
+    for one, two in zip(results[:5], results[5:], strict=True):
         assert all(map(torch.equal, one, two))
 
 
-@pytest.mark.parametrize(("name", "most"), [("max", 0.25), ("average", 0), ("stochastic", 0.25), ("mixed", 0.25)])
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("max", 0.25),
+        ("average", 0),
+        ("stochastic", 0.25),
+        ("mixed", 0.25),
+        ("max_blur", 4.01),  # the input, and the filter
+        ("average_blur", 0.01),
+        ("fractional_max", 0.5),
+    ],
+)
 def test_little_is_kept_for_the_backward_pass(name: str, most: float) -> None:
     """Bytes per number of the input."""
     held: list[int] = []
@@ -84,3 +98,11 @@ def test_the_first_position_in_the_map_is_the_maximum_of_nothing() -> None:
             for run in (pooling.create("max", 2, kernel_size=3, stride=2, padding=1), torch.nn.MaxPool2d(3, 2, 1))
         ]
         assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("overlapping", [True, False])
+def test_regions_have_gradients_of_second_order(memory_format: torch.memory_format, overlapping: bool) -> None:
+    module = pooling.create("fractional_max", 11, overlapping=overlapping).eval()
+    x = torch.randn(2, 11, 7, 6, dtype=torch.float64).contiguous(memory_format=memory_format).requires_grad_()
+    assert torch.autograd.gradgradcheck(module, x)

@@ -59,7 +59,8 @@ print(build.build())
 
 def test_two_processes_may_compile_at_once(empty: Path, tmp_path: Path) -> None:
     """Both succeed, and leave one whole library."""
-    (tmp_path / build.SOURCES[0]).write_text("int answer() { return 42; }")
+    for number, name in enumerate(build.UNITS):
+        (tmp_path / name).write_text(f"int answer_{number}() {{ return 42; }}")
     command = [sys.executable, "-c", SMALL.format(folder=str(tmp_path))]
     environment = {**os.environ, "POOLBENCH_BACKEND": "formula"}
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]

@@ -6,15 +6,18 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 FOLDER = Path(__file__).parent
-SOURCES = ("kernels.cpp", "slide.h", "operators.h", "lanes.h")
-FLAGS = ("-std=c++20", "-O2", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-w")
+UNITS = ("kernels.cpp", "blurred.cpp", "cells.cpp")
+"""Compiled side by side."""
+HEADERS = ("lanes.h", "operators.h", "slide.h", "slab.h", "tensors.h", "blurred.h", "cells.h")
+FLAGS = ("-std=c++20", "-O2", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-w")
 """$CXXFLAGS come after them."""
-KERNELS = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in SOURCES)).hexdigest()
+KERNELS = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in (*UNITS, *HEADERS))).hexdigest()
 """Of the sources: what runs of an operator that has a kernel depend on."""
 
 
@@ -65,9 +68,22 @@ def _flags() -> list[str]:
 
 def _compile(path: str, made: Path) -> None:
     home = Path(torch.__file__).parent
+    objects = {name: made.with_name(f"{name}.o") for name in UNITS}
+    command = [path, *_flags(), f"-I{home / 'include'}", "-c"]
+    _run([*command, str(FOLDER / name), "-o", str(file)] for name, file in objects.items())
     libraries = (f"-L{home / 'lib'}", "-ltorch_cpu", "-lc10")
-    command = [path, *_flags(), f"-I{home / 'include'}", str(FOLDER / SOURCES[0]), "-o", str(made), *libraries]
-    answer = subprocess.run(command, capture_output=True, text=True)
-    if answer.returncode:
-        errors = [line for line in answer.stderr.splitlines() if "error" in line]
-        raise BuildError(f"{path} failed: {(errors or answer.stderr.splitlines() or ['no message'])[0]}")
+    _run([[path, *_flags(), "-shared", *map(str, objects.values()), "-o", str(made), *libraries]])
+
+
+def _run(commands: Iterable[list[str]]) -> None:
+    """Side by side; the first that fails is the one that is told of."""
+    started = [(command[0], _start(command)) for command in commands]
+    ended = [(path, process.communicate()[1].splitlines(), process.returncode) for path, process in started]
+    for path, lines, code in ended:
+        if code:
+            errors = [line for line in lines if "error" in line]
+            raise BuildError(f"{path} failed: {(errors or lines or ['no message'])[0]}")
+
+
+def _start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

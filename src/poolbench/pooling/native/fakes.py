@@ -10,6 +10,8 @@ def register() -> None:
     """Tell torch; the library is loaded."""
     torch.library.register_fake("poolbench::slide")(slide)
     torch.library.register_fake("poolbench::slide_backward")(slide_backward)
+    torch.library.register_fake("poolbench::cells")(cells)
+    torch.library.register_fake("poolbench::cells_backward")(cells_backward)
 
 
 def _like(x: Tensor, height: int, width: int, last: int, pictures: int) -> Tensor:
@@ -22,8 +24,8 @@ def slide(
     x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float, keep: bool
 ) -> tuple[Tensor, Tensor]:
     kept = keep and name in ("max", "mixed", "stochastic")
-    y = _like(x, plan[8], plan[9], plan[-1], x.shape[0])
-    return y, _like(x, plan[8], plan[9], plan[-1], x.shape[0] if kept else 0).to(torch.uint8)
+    y = _like(x, plan[8], plan[9], plan[16], x.shape[0])
+    return y, _like(x, plan[8], plan[9], plan[16], x.shape[0] if kept else 0).to(torch.uint8)
 
 
 def slide_backward(
@@ -37,4 +39,18 @@ def slide_backward(
     width: int,
     number: float,
 ) -> Tensor:
-    return _like(g, height, width, plan[-1], g.shape[0])
+    return _like(g, height, width, plan[16], g.shape[0])
+
+
+def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, keep: bool) -> tuple[Tensor, Tensor]:
+    y = _like(x, len(rows) // 2, len(columns) // 2, last, x.shape[0])
+    lanes, planes = 8 if x.dtype == torch.float64 else 16, x.shape[0] * x.shape[1]
+    kept = planes if last else -(-planes // lanes) * lanes
+    number = kept * (len(rows) // 2) * (len(columns) // 2) if keep else 0
+    return y, torch.empty((number, 1, 1, 1), dtype=torch.uint8, device=x.device)
+
+
+def cells_backward(
+    g: Tensor, position: Tensor, rows: Sequence[int], columns: Sequence[int], height: int, width: int, last: bool
+) -> Tensor:
+    return _like(g, height, width, last, g.shape[0])

@@ -1,37 +1,12 @@
-// The operators for torch: by torch's stable interface, so that this compiles without its large headers.
+// The operators for torch.
 #include <string>
 #include <tuple>
 
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-
-#include "slide.h"
-
-using torch::stable::Tensor;
-using Type = torch::headeronly::ScalarType;
-using Numbers = std::vector<i64>;
-
-constexpr i64 GRAIN = 32768;  // numbers that are worth a thread
-
-Tensor empty(i64 n, i64 c, i64 h, i64 w, bool last, int32_t type) {
-    i64 sizes[] = {n, c, h, w};
-    i64 planar[] = {c * h * w, h * w, w, 1}, pixels[] = {c * h * w, 1, w * c, c};
-    AtenTensorHandle made;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
-        4, sizes, last ? pixels : planar, type, aoti_torch_device_type_cpu(), 0, &made));
-    return Tensor(made);
-}
-
-int32_t code(Type type) {
-    return type == Type::Double ? aoti_torch_dtype_float64()
-         : type == Type::Float  ? aoti_torch_dtype_float32()
-                                : aoti_torch_dtype_bfloat16();
-}
+#include "blurred.h"
+#include "tensors.h"
 
 Window window_of(const Numbers& plan) {
-    STD_TORCH_CHECK(plan.size() == 17, "poolbench: a plan has 17 numbers");
+    STD_TORCH_CHECK(plan.size() == 17 || plan.size() == 33, "poolbench: a plan has 17 numbers, and 16 of what is blurred");
     const i64* p = plan.data();
     return {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], {p[10], p[11], p[12], p[13]}, p[14], p[15]};
 }
@@ -85,7 +60,6 @@ template <class F> void by_name(const std::string& name, F f) {
     if (name == "max") return f(Max{});
     if (name == "average") return f(Average{});
     if (name == "subsample") return f(Subsample{});
-    if (name == "blur") return f(Blur{});
     if (name == "mixed") return f(Mixed{});
     if (name == "lp") return f(Lp{});
     if (name == "stochastic") return f(Stochastic{});
@@ -101,25 +75,42 @@ template <class F> void by_type(Type type, F f) {
     f(float{}, bf16{});
 }
 
+double tap(const Tensor& taps, i64 i) {
+    return taps.scalar_type() == Type::Double ? ((const double*)taps.data_ptr())[i]
+                                              : double(((const float*)taps.data_ptr())[i]);
+}
+
 Task task_of(i64 pictures, i64 channels, i64 height, i64 width, const Numbers& plan, double number,
     const std::optional<Tensor>& extra) {
     Task task{window_of(plan), {pictures, channels, height, width, plan[16] != 0}, {number}, {}};
-    const Window& k = task.window;
-    STD_TORCH_CHECK(k.kh * k.kw < NONE, "poolbench: a window has fewer than 255 positions");
-    if (!extra) return task;
-    if (extra->dim() == 1 && extra->scalar_type() != Type::Long) {  // a filter, for rows and columns alike
-        auto tap = [&](i64 i) {
-            return extra->scalar_type() == Type::Double ? ((const double*)extra->data_ptr())[i]
-                                                        : double(((const float*)extra->data_ptr())[i]);
-        };
-        STD_TORCH_CHECK(extra->size(0) == k.kh && k.kh == k.kw, "poolbench: a filter is as large as its window");
-        for (i64 i = 0; i < k.kh * k.kw; i++) task.options.weight[i] = tap(i / k.kw) * tap(i % k.kw);
-    } else if (extra->scalar_type() == Type::Long) {
+    STD_TORCH_CHECK(task.window.kh * task.window.kw < NONE, "poolbench: a window has fewer than 255 positions");
+    if (extra && extra->scalar_type() == Type::Long)
         task.chance.seed = *(const i64*)extra->data_ptr();
-    } else {
+    else if (extra && extra->dim() == 4)
         task.chance.given = extra->data_ptr();
-    }
     return task;
+}
+
+// What is blurred has a plan of its own behind that of the filter.
+std::optional<Blurred> blurred(const std::string& name, i64 pictures, i64 channels, i64 height, i64 width,
+    const Numbers& plan, const std::optional<Tensor>& extra, int type) {
+    if (plan.size() == 17) return {};
+    Numbers inner(plan.begin() + 17, plan.end());
+    inner.push_back(plan[16]);
+    Blurred found{task_of(pictures, channels, height, width, inner, 0, {}), {}, {}, name == "max_blur",
+        type, i64(torch::stable::get_num_threads())};
+    const Window& k = found.dense.window;
+    found.blur = task_of(pictures, channels, k.oh, k.ow, plan, 0, {});
+    STD_TORCH_CHECK(extra && extra->dim() == 1 && extra->size(0) == plan[0] && plan[0] == plan[1],
+        "poolbench: a filter is as large as its window");
+    for (i64 i = 0; i < found.blur.window.kh; i++) found.taps.push_back(tap(*extra, i));
+    return found;
+}
+
+// Slabs shared out to the threads.
+template <class F> void share(const Blurred& task, F f) {
+    const i64 count = task.slabs(), numbers = task.dense.maps.n * task.dense.maps.c * task.dense.maps.h * task.dense.maps.w;
+    torch::stable::parallel_for(0, count, std::max<i64>(1, GRAIN * count / std::max<i64>(1, numbers)), f);
 }
 
 std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::string name, Numbers plan, double number,
@@ -129,6 +120,10 @@ std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::str
     const Maps& m = task.maps;
     Tensor y = empty(m.n, m.c, k.oh, k.ow, m.last, code(x.scalar_type()));
     std::optional<Tensor> position;
+    if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, type_of(x))) {
+        share(*fused, [&](i64 begin, i64 end) { fused->forward(x.data_ptr(), y.data_ptr(), begin, end); });
+        return {y, empty(0, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8())};
+    }
     by_name(name, [&](auto op) {
         using Op = decltype(op);
         bool kept = Op::keeps && keep;
@@ -146,6 +141,12 @@ Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> p
     const Task task = task_of(g.size(0), g.size(1), height, width, plan, number, extra);
     const Maps& m = task.maps;
     Tensor to = empty(m.n, m.c, m.h, m.w, m.last, code(g.scalar_type()));
+    if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, type_of(g))) {
+        share(*fused, [&](i64 begin, i64 end) {
+            fused->backward(x ? x->data_ptr() : nullptr, g.data_ptr(), to.data_ptr(), begin, end);
+        });
+        return to;
+    }
     by_name(name, [&](auto op) {
         using Op = decltype(op);
         STD_TORCH_CHECK(x.has_value() || !Op::looks, "poolbench: the backward of ", name, " needs its input");

@@ -113,6 +113,12 @@ template <class A> INLINE Mask<A> load(const u8* from, i64 n) {
         std::memcpy(&bytes, from, sizeof bytes);
     else
         bytes = part<typename Lanes<A>::B>(from, n);
+#ifdef __AVX512BW__
+    if constexpr (sizeof bytes == 16)  // gcc 12 would convert one byte after the other
+        return (Mask<A>)_mm512_cvtepu8_epi32((__m128i)bytes);
+    else
+        return (Mask<A>)_mm512_cvtepu8_epi64(_mm_cvtsi64_si128((long long)bytes));
+#endif
     return __builtin_convertvector(bytes, Mask<A>);
 }
 

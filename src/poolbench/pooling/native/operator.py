@@ -14,7 +14,7 @@ BORDERS = ("zero", "reflect", "replicate", "circular")
 TYPES = (torch.float32, torch.float64, torch.bfloat16)
 MOST = 255
 """A window of so many positions is left to the formula: one byte tells one position from another."""
-LOOKS = ("lp", "expectation", "softpool")
+LOOKS = ("lp", "expectation", "softpool", "max_blur")
 """Kernels whose backward pass reads the input again; the others keep one byte for each output, or nothing."""
 Formula = Callable[[Tensor], Tensor]
 
@@ -43,13 +43,35 @@ def slide(
 
 def blur(x: Tensor, taps: Tensor, stride: tuple[int, int], border: str, formula: Formula) -> Tensor:
     """A separable filter at a stride, its middle on each position kept: (N, C, H, W) to (N, C, ⌈H / s⌉, ⌈W / s⌉)."""
-    size = len(taps)
-    if not usable(x, size, size):
+    if not usable(x, len(taps), len(taps)):
         return formula(x)
-    before = (size - 1) // 2
-    rows, columns = (-(-length // step) for length, step in zip(x.shape[-2:], stride, strict=True))
-    plan = (size, size, *stride, 1, 1, before, before, rows, columns, 0, 0, 0, 0, -1, BORDERS.index(border))
-    return _run("blur", x, None, plan, formula, 0.0, wide(taps))
+    height, width = x.shape[-2:]
+    return _run(
+        "blur", x, None, _filter(height, width, taps, stride, border), formula, 0.0, wide(taps), _pixels(height, width)
+    )
+
+
+def blurred(
+    name: str, x: Tensor, dense: Window, taps: Tensor, stride: tuple[int, int], border: str, formula: Formula
+) -> Tensor:
+    """`max` or `average` over windows at stride 1, then `blur`, and nothing of the map between them is kept."""
+    if not usable(x, *dense.kernel):
+        return formula(x)
+    height, width = x.shape[-2:]
+    inner = (*dense.plan(height, width, counted=True), -1, 0)
+    plan = _filter(*dense.shape(height, width), taps, stride, border)
+    return _run(name, x, None, plan, formula, 0.0, wide(taps), inner)
+
+
+def _pixels(height: int, width: int) -> tuple[int, ...]:
+    """Windows of one pixel: what a blur alone is of."""
+    return (1, 1, 1, 1, 1, 1, 0, 0, height, width, 0, 0, 0, 0, -1, 0)
+
+
+def _filter(height: int, width: int, taps: Tensor, stride: tuple[int, int], border: str) -> tuple[int, ...]:
+    size, before = len(taps), (len(taps) - 1) // 2
+    rows, columns = -(-height // stride[0]), -(-width // stride[1])
+    return (size, size, *stride, 1, 1, before, before, rows, columns, 0, 0, 0, 0, -1, BORDERS.index(border))
 
 
 def _run(
@@ -60,9 +82,10 @@ def _run(
     formula: Formula,
     number: float,
     extra: Tensor | None,
+    inner: tuple[int, ...] = (),
 ) -> Tensor:
     x = x.contiguous(memory_format=layout(x))
-    plan = (*plan, int(layout(x) == torch.channels_last))
+    plan = (*plan, int(layout(x) == torch.channels_last), *inner)
     if torch.is_grad_enabled() and x.requires_grad:
         return Slide.apply(x, extra, name, window, plan, number, formula)
     return torch.ops.poolbench.slide.default(x, extra, name, plan, number, False)[0]
@@ -98,7 +121,7 @@ class Slide(torch.autograd.Function):
     ) -> Tensor:
         y, position = torch.ops.poolbench.slide.default(x, extra, name, plan, number, True)
         ctx.save_for_backward(
-            x if name in LOOKS else None, position if len(position) else None, extra if name == "blur" else None
+            x if name in LOOKS else None, position if len(position) else None, extra if "blur" in name else None
         )
         ctx.name, ctx.window, ctx.plan, ctx.number, ctx.formula = name, window, plan, number, formula
         ctx.shape = x.shape
@@ -109,7 +132,7 @@ class Slide(torch.autograd.Function):
         (gradient,), (x, position, extra) = gradients, ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return _differentiable(ctx, gradient, x, position), None, None, None, None, None, None
-        memory_format = torch.channels_last if ctx.plan[-1] else torch.contiguous_format
+        memory_format = torch.channels_last if ctx.plan[16] else torch.contiguous_format
         gradient = gradient.contiguous(memory_format=memory_format)
         height, width = ctx.shape[-2:]
         back = torch.ops.poolbench.slide_backward.default(
@@ -131,3 +154,69 @@ def _differentiable(ctx: Any, gradient: Tensor, x: Tensor | None, position: Tens
     height, width = ctx.window.kernel
     parts = (share.where(position == place, 0) + rest for place in range(height * width))
     return ctx.window.scatter(parts, ctx.shape, gradient)
+
+
+Edges = Sequence[int]
+"""First and last position of each region of an axis, one region after the other."""
+
+
+def cells(x: Tensor, tall: int, wide: int, plan: Callable[[], tuple[Edges, Edges]], formula: Formula) -> Tensor:
+    """The maximum of each region of a grid, (N, C, H, W) to (N, C, H', W'): by its kernel, or by `formula`.
+
+    No region is taller or wider than said; `plan` gives the edges of rows and columns, unless in a graph to compile.
+    """
+    if torch.compiler.is_compiling() or not usable(x, tall, wide):
+        return formula(x)
+    x = x.contiguous(memory_format=layout(x))
+    last = layout(x) == torch.channels_last
+    if torch.is_grad_enabled() and x.requires_grad:
+        return Cells.apply(x, *plan(), last)
+    return torch.ops.poolbench.cells.default(x, *plan(), last, False)[0]
+
+
+class Cells(torch.autograd.Function):
+    """The kernel of a grid's maxima with its gradient, which again is differentiable: it is linear."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Edges, columns: Edges, last: bool) -> Tensor:
+        y, position = torch.ops.poolbench.cells.default(x, rows, columns, last, True)
+        ctx.save_for_backward(position)
+        ctx.plan = (rows, columns, *x.shape[-2:], last)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (position,) = gradients, ctx.saved_tensors
+        return CellsBackward.apply(gradient, position, *ctx.plan), None, None, None
+
+
+class CellsBackward(torch.autograd.Function):
+    """The way back; its own gradient takes from each cell's position what came there."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, gradient: Tensor, position: Tensor, rows: Edges, columns: Edges, h: int, w: int, last: bool
+    ) -> Tensor:
+        ctx.save_for_backward(position)
+        ctx.plan, ctx.shape = (rows, columns, w, last), gradient.shape
+        memory_format = torch.channels_last if last else torch.contiguous_format
+        gradient = gradient.contiguous(memory_format=memory_format)
+        return torch.ops.poolbench.cells_backward.default(gradient, position, rows, columns, h, w, last)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (position,) = gradients, ctx.saved_tensors
+        rows, columns, width, last = ctx.plan
+        pictures, channels, height_out, width_out = ctx.shape
+        if last:
+            place = position.view(pictures, height_out, width_out, channels).permute(0, 3, 1, 2)
+        else:  # as in a slab: so many planes side by side as a vector has lanes
+            lanes = 8 if gradient.dtype == torch.float64 else 16
+            place = position.view(-1, height_out * width_out, lanes).transpose(1, 2).flatten(0, 1)
+            place = place[: pictures * channels].view(ctx.shape)
+        wide = max(last - first + 1 for first, last in zip(columns[::2], columns[1::2], strict=True))
+        row = place // wide + torch.tensor(rows[::2])[:, None]
+        column = place % wide + torch.tensor(columns[::2])
+        index = (row * width + column).flatten(2)
+        taken = gradient.flatten(2).gather(2, index).view(ctx.shape)
+        return taken.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format), *(None,) * 6

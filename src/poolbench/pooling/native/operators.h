@@ -12,7 +12,6 @@ constexpr double INF = std::numeric_limits<double>::infinity();
 
 struct Options {
     double number = 0;       // p, or the share of the maximum
-    double weight[NONE] = {};  // of each position, of a filter
 };
 
 template <class A> INLINE Vec<A> magnitude(Vec<A> v) { return v < 0 ? -v : v; }
@@ -25,15 +24,25 @@ struct Max {
     static constexpr double padding = -INF;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>& position) {
+        Vec<A> sum{};
         y = splat<A>(-INF);
         position = x.first();
         UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
-            auto wins = (v > y) | (v != v);
+            auto wins = v > y;
             y = wins ? v : y;
             position = wins ? number<A>(x.place(t)) : position;
+            sum += v;
         }
+        if (any(sum != sum)) last_nan<A>(x, y, position);  // or infinities of both signs
         x.settle(position);
+    }
+    template <class A, class X> static void last_nan(const X& x, Vec<A>& y, Mask<A>& position) {
+        for (int t = 0; t < x.count; t++) {
+            Vec<A> v = x[t];
+            y = v != v ? v : y;
+            position = v != v ? number<A>(x.place(t)) : position;
+        }
     }
     template <class A, class X, class Give>
     INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A> position, Give give) {
@@ -74,23 +83,6 @@ struct Subsample {
     template <class A, class X, class Give>
     INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
         if (x.count) give(0, g);
-    }
-};
-
-struct Blur {
-    static constexpr bool keeps = false;
-    static constexpr bool draws = false;
-    static constexpr bool looks = false;
-    static constexpr bool unrolls = true;
-    static constexpr double padding = 0;
-    template <class A, class X>
-    INLINE static void forward(const Options& o, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
-        y = Vec<A>{};
-        UNROLLED for (int t = 0; t < x.count; t++) y += x[t] * A(o.weight[x.place(t)]);
-    }
-    template <class A, class X, class Give>
-    INLINE static void backward(const Options& o, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
-        UNROLLED for (int t = 0; t < x.count; t++) give(t, g * A(o.weight[x.place(t)]));
     }
 };
 

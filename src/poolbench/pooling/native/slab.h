@@ -1,0 +1,93 @@
+// Maps as slabs: pixels of some channels side by side, whatever the layout and the number format. In NCHW so many planes
+// as a vector has lanes are transposed; in channels_last a picture is its own slab, or channels of it are copied.
+#pragma once
+
+#include <vector>
+
+#include "slide.h"
+
+// Rows and columns of a square of L x L change places.
+template <class A> INLINE void transpose(Vec<A>* square) {
+    constexpr int L = Lanes<A>::count;
+    UNROLLED for (int round = 1; round < L; round *= 2) {
+        Vec<A> other[L];
+        UNROLLED for (int i = 0; i < L / 2; i++) {
+            other[2 * i] = zip_low(square[i], square[i + L / 2]);
+            other[2 * i + 1] = zip_high(square[i], square[i + L / 2]);
+        }
+        UNROLLED for (int i = 0; i < L; i++) square[i] = other[i];
+    }
+}
+
+// How the channels of maps are cut into slabs.
+template <class A, class Out> struct Slabs {
+    static constexpr int L = Lanes<A>::count;
+    static constexpr i64 CACHED = 1 << 17;  // bytes of a slab that is a copy
+    i64 n, c, size, lanes, parts;
+    bool last, whole;
+
+    Slabs(const Maps& m, i64 threads) : n(m.n), c(m.c), size(m.h * m.w), last(m.last) {
+        whole = last && std::is_same_v<A, Out> && n >= threads;
+        i64 fit = std::max<i64>(1, CACHED / i64(sizeof(A)) / size / L) * L;
+        lanes = !last ? L : whole ? c : std::min(fit, c);
+        parts = last ? (c + lanes - 1) / lanes : 1;
+    }
+    i64 count() const { return last ? n * parts : (n * c + lanes - 1) / lanes; }
+
+    // A slab of a map of so many pixels: the map itself, or a copy in `room`.
+    const A* take(i64 slab, const Out* from, i64 pixels, A* room) const {
+        if (whole) return (const A*)from + slab * pixels * c;
+        if (last) {
+            i64 first = slab % parts * lanes;
+            from += slab / parts * pixels * c + first;
+            for (i64 i = 0; i < pixels; i++)
+                for (i64 at = 0; at < std::min(lanes, c - first); at += L)
+                    store<A>(room + i * lanes + at, load<A>(from + i * c + at, c - first - at), lanes - at);
+            return room;
+        }
+        i64 planes = std::min<i64>(L, n * c - slab * L);
+        from += slab * L * pixels;
+        auto block = [&](i64 at, auto full) INLINED {
+            Vec<A> square[L];
+            UNROLLED for (int i = 0; i < L; i++) {
+                if constexpr (full)
+                    square[i] = load<A>(from + i * pixels + at);
+                else
+                    square[i] = i < planes ? load<A>(from + i * pixels + at, pixels - at) : Vec<A>{};
+            }
+            transpose<A>(square);
+            UNROLLED for (int i = 0; i < L; i++) store<A>(room + (at + i) * L, square[i], L);
+        };
+        i64 at = 0;
+        for (; planes == L && at + L <= pixels; at += L) block(at, std::true_type{});
+        for (; at < pixels; at += L) block(at, std::false_type{});
+        return room;
+    }
+    // Where a slab is to be written, and, if that is not the map itself, the copy that `give` makes of it.
+    A* target(i64 slab, Out* to, i64 pixels, A* room) const { return whole ? (A*)to + slab * pixels * c : room; }
+    void give(i64 slab, Out* to, i64 pixels, const A* room) const {
+        if (whole) return;
+        if (last) {
+            i64 first = slab % parts * lanes;
+            to += slab / parts * pixels * c + first;
+            for (i64 i = 0; i < pixels; i++)
+                for (i64 at = 0; at < std::min(lanes, c - first); at += L)
+                    store<A>(to + i * c + at, load<A>(room + i * lanes + at), std::min(lanes, c - first) - at);
+            return;
+        }
+        i64 planes = std::min<i64>(L, n * c - slab * L);
+        to += slab * L * pixels;
+        auto block = [&](i64 at, auto full) INLINED {
+            Vec<A> square[L];
+            UNROLLED for (int i = 0; i < L; i++) square[i] = load<A>(room + (at + i) * L);
+            transpose<A>(square);
+            UNROLLED for (int i = 0; i < L; i++)
+                if (full || i < planes) store<A>(to + i * pixels + at, square[i], full ? L : pixels - at);
+        };
+        i64 at = 0;
+        for (; planes == L && at + L <= pixels; at += L) block(at, std::true_type{});
+        for (; at < pixels; at += L) block(at, std::false_type{});
+    }
+    // Numbers that a copy takes: whole squares are written.
+    i64 room_of(i64 pixels) const { return whole ? 0 : (pixels + L) * lanes; }
+};

@@ -1,0 +1,35 @@
+// What the kernels need of torch: by its stable interface, so that they compile without its large headers.
+#pragma once
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include "slide.h"
+
+using torch::stable::Tensor;
+using Type = torch::headeronly::ScalarType;
+using Numbers = std::vector<i64>;
+
+constexpr i64 GRAIN = 32768;  // numbers that are worth a thread
+
+inline Tensor empty(i64 n, i64 c, i64 h, i64 w, bool last, int32_t type) {
+    i64 sizes[] = {n, c, h, w};
+    i64 planar[] = {c * h * w, h * w, w, 1}, pixels[] = {c * h * w, 1, w * c, c};
+    AtenTensorHandle made;
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+        4, sizes, last ? pixels : planar, type, aoti_torch_device_type_cpu(), 0, &made));
+    return Tensor(made);
+}
+
+inline int32_t code(Type type) {
+    return type == Type::Double ? aoti_torch_dtype_float64()
+         : type == Type::Float  ? aoti_torch_dtype_float32()
+                                : aoti_torch_dtype_bfloat16();
+}
+
+inline int type_of(const Tensor& tensor) {
+    auto type = tensor.scalar_type();
+    return type == Type::Float ? 0 : type == Type::Double ? 1 : 2;
+}
