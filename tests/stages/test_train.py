@@ -90,10 +90,14 @@ def test_it_learns(trained):
     assert history[-1]["validation_top1"] > 2 / 6
 
 
-def test_the_head_decays_by_a_weight_decay_of_its_own(trained):
-    plain, same = trained(folder="a"), trained("optimizer.head_weight_decay=5e-4", folder="b")
-    assert equal(weights(plain), weights(same))
-    strong = weights(trained("optimizer.head_weight_decay=5", folder="c"))
+@pytest.mark.parametrize(("optimizer", "same", "high"), [("sgd", "5e-4", "5"), ("adamw", "0.05", "500")])
+def test_the_head_decays_by_a_weight_decay_of_its_own(trained, optimizer, same, high):
+    def decayed(folder, *head):
+        return trained(f"optimizer={optimizer}", *head, folder=folder)
+
+    plain = decayed("a")
+    assert equal(weights(plain), weights(decayed("b", f"optimizer.head_weight_decay={same}")))
+    strong = weights(decayed("c", f"optimizer.head_weight_decay={high}"))
     assert strong["network.classifier.weight"].norm() < 0.5 * weights(plain)["network.classifier.weight"].norm()
     body = "network.stage1.0.weight"
     assert strong[body].norm() > 0.8 * weights(plain)[body].norm()

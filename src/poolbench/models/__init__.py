@@ -3,7 +3,7 @@
 from poolbench.models import classics, cnn, compact, published, transformers
 from poolbench.models.classifier import Normalise, build, initialise
 from poolbench.models.placed import Placed
-from poolbench.models.registry import ORIGINAL, create, names, network, options, register
+from poolbench.models.registry import ORIGINAL, create, names, network, optimizer, options, register
 from poolbench.models.slots import Slot, head, slots
 from poolbench.models.swap import swap
 
@@ -21,6 +21,7 @@ __all__ = [
     "initialise",
     "names",
     "network",
+    "optimizer",
     "options",
     "published",
     "register",

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -16,18 +16,29 @@ ORIGINAL = "original"
 Network = Callable[..., nn.Module]
 Registered = TypeVar("Registered", bound=Network)
 
-_networks: dict[str, Network] = {}
+
+class Entry(NamedTuple):
+    """A network, and the optimiser that it is trained with as a rule: a name in conf/optimizer."""
+
+    network: Network
+    optimizer: str
+
+
+_networks: dict[str, Entry] = {}
 _GIVEN = ("self", "shape", "classes")
 WHERE = inspect.Parameter("where", inspect.Parameter.KEYWORD_ONLY, default=("*",), annotation=Sequence[str])
 
 
-def register(name: str) -> Callable[[Registered], Registered]:
-    """Decorator that adds a class or function of `shape`, `classes` and its options, which makes a network."""
+def register(name: str, optimizer: str = "sgd") -> Callable[[Registered], Registered]:
+    """Decorator that adds a class or function of `shape`, `classes` and its options, which makes a network.
+
+    `optimizer`: what a run of it takes unless it says otherwise, a name in conf/optimizer.
+    """
     if name in _networks:
-        raise ValueError(f"network {name!r} is registered already, as {_networks[name].__qualname__}")
+        raise ValueError(f"network {name!r} is registered already, as {_networks[name].network.__qualname__}")
 
     def add(network: Registered) -> Registered:
-        _networks[name] = network
+        _networks[name] = Entry(network, optimizer)
         return network
 
     return add
@@ -44,6 +55,19 @@ def names() -> list[str]:
 
 def network(name: str) -> Network:
     """The class or function that makes a network. Raises ValueError for an unknown name."""
+    return _entry(name).network
+
+
+def optimizer(name: str) -> str:
+    """The optimiser that a network is trained with as a rule. Raises ValueError for an unknown name.
+
+    >>> optimizer("cnn"), optimizer("vit_mini")
+    ('sgd', 'adamw')
+    """
+    return _entry(name).optimizer
+
+
+def _entry(name: str) -> Entry:
     if name not in _networks:
         raise unknown("model", name, _networks)
     return _networks[name]

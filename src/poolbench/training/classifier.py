@@ -69,7 +69,7 @@ class Data(pl.LightningDataModule):
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy, SGD with Nesterov momentum, a one-cycle schedule; metrics once an epoch."""
+    """Cross-entropy, SGD with Nesterov momentum or AdamW, a one-cycle schedule; metrics once an epoch."""
 
     def __init__(
         self, network: nn.Module, head: Sequence[nn.Module], classes: int, optimizer: Mapping[str, Any], seed: int
@@ -129,9 +129,12 @@ class Classifier(pl.LightningModule):
         if own is not None:
             head = [parameter for parameter in self.parameters() if parameter in self.head]
             groups.append({"params": head, "weight_decay": own})
-        optimizer = torch.optim.SGD(
-            groups, lr=chosen["lr"], momentum=chosen["momentum"], nesterov=chosen["momentum"] > 0
-        )
+        lr, momentum = chosen["lr"], chosen["momentum"]
+        optimizer: torch.optim.Optimizer
+        if chosen["name"] == "adamw":
+            optimizer = torch.optim.AdamW(groups, lr=lr, betas=(momentum, 0.999))
+        else:
+            optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.learning_rate(step) / chosen["lr"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
