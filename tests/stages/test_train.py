@@ -27,6 +27,9 @@ EVALUATION = {
     "swaps": ["average", "max"],
     "layers": 20,
     "robustness": 30,
+    "train": 200,
+    "sizes": {"images": 40, "factors": [1, 1.5]},
+    "passes": {"images": 40, "count": 3},
 }
 
 
@@ -274,8 +277,31 @@ def test_every_figure_of_an_evaluation_comes_from_the_folder_and_the_data(traine
     assert figures["swaps"].keys() == {"average", "max"}
     assert figures["layers"].keys() == {"stage1", "pool1", "stage2", "pool2", "head", "classifier"}
     assert len(figures["robustness"]["accuracy"]["jpeg"]) == 5
+    assert figures["train"]["images"] == 200
+    assert figures["train"]["gap"] == figures["train"]["top1"] - figures["test"]["top1"]
+    assert [(each["height"], each["refused"]) for each in figures["sizes"]["accuracy"]] == [(16, None), (24, None)]
+    assert figures["passes"] is None
+    assert [each["label"] for each in figures["activations"]] == data.prepare(run.config["data"]).test.labels[
+        :4
+    ].tolist()
     for flip in figures["shift"]["flips"]:
         assert figures["pictures"][flip["image"]].startswith("data:image/png;base64,")
+
+
+def test_the_pictures_of_the_gap_are_those_that_the_run_trained_on(trained):
+    """A run of many epochs on few pictures knows them by heart; others of the store it does not."""
+    run = trained("head=flatten", "budget.images=16", "budget.batch_size=8", "budget.epochs=20", "optimizer.lr=0.05")
+    figures = evaluate_run(run, EVALUATION | {"train": 1000})
+    assert figures["train"]["images"] == 16
+    assert figures["train"]["top1"] > 0.9
+    assert figures["train"]["gap"] > 0.2
+
+
+def test_an_operator_that_draws_is_averaged_over_passes(trained):
+    found = evaluate_run(trained("pool=stochastic", "head=flatten"), EVALUATION)
+    assert len(found["passes"]["accuracy"]) == 3
+    assert found["passes"]["images"] == 40
+    assert found["sizes"]["accuracy"][1]["refused"]
 
 
 def test_shift_augmentation_makes_another_run_and_no_other_store(trained):

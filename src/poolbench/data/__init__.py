@@ -15,10 +15,10 @@ from poolbench.data.config import (
     ImageFolderConfig,
     ShapesConfig,
 )
-from poolbench.data.store import Contents, Store, load, validation_split, verify, write
+from poolbench.data.store import Contents, Store, load, training_split, validation_split, verify, write
 from poolbench.naming import unknown
 
-__all__ = ["SOURCES", "Source", "Store", "configure", "load", "prepare", "validation_split", "verify"]
+__all__ = ["SOURCES", "Source", "Store", "configure", "load", "prepare", "training_split", "validation_split", "verify"]
 
 
 class Source(NamedTuple):

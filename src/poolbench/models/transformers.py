@@ -26,6 +26,7 @@ class Vit(nn.Module):
             raise ValueError(f"model.patch must divide the pictures' {shape[1]} x {shape[2]} pixels, got {patch}")
         if width % heads:
             raise ValueError(f"model.heads must divide model.width, which is {width}, got {heads}")
+        self.patch = patch
         self.trunk = VisionTransformer(
             img_size=shape[1:],
             patch_size=patch,
@@ -40,6 +41,9 @@ class Vit(nn.Module):
         self.classifier = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        if height % self.patch or width % self.patch:
+            raise ValueError(f"pictures of {height} x {width} pixels do not divide into patches of {self.patch}")
         return self.classifier(self.pool(self.trunk.forward_features(x)))
 
 

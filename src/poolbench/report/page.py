@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from poolbench.report import figures, shifts
+from poolbench.report import figures, pictures, shifts
 from poolbench.report.answer import answer, finding, listing
 from poolbench.report.records import METRICS, Result, metric
 from poolbench.report.summary import ACCURACY, CONSISTENCY, Json, group, short_names
@@ -43,6 +43,7 @@ def render(summary: Json, results: Sequence[Result]) -> str:
         swaps=shifts.swaps(by_cell),
         flips=shifts.flips(by_cell),
         picture_margin=shifts.picture_margin(by_cell) if results else 0.0,
+        pictures=_pictures(by_cell),
         examples=_examples(by_cell, colors),
         layers=_layers(by_cell, names, colors),
         curves=_curves(by_cell, colors),
@@ -144,6 +145,19 @@ def _maps(by_cell: Mapping[str, Sequence[Result]]) -> Json | None:
         return None
     maps, (low, high) = figures.shift_maps(by_cell)
     return {"cells": maps, "low": low, "high": high, "gradient": figures.map_gradient()}
+
+
+def _pictures(by_cell: Mapping[str, Sequence[Result]]) -> Json | None:
+    """Other sizes, several passes and activation maps, for their template."""
+    if not by_cell:
+        return None
+    return {
+        "images": next(iter(by_cell.values()))[0].metrics["sizes"]["images"],
+        "sizes": pictures.sizes(by_cell),
+        "refusals": pictures.refusals(by_cell),
+        "passes": pictures.passes(by_cell),
+        "activations": pictures.activations(by_cell),
+    }
 
 
 def _protocols(results: Sequence[Result]) -> list[str]:

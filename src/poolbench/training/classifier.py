@@ -9,13 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poolbench.data import Store, validation_split
+from poolbench.data import Store, training_split
 from poolbench.data.feed import Feed
 from poolbench.data.store import Split
 from poolbench.training.metrics import metrics
-
-VALIDATION_SEED = 0
-"""The held-out pictures are the same for every run, so that runs can be compared on them."""
 
 CHECK_EVERY = 50
 """Steps between looks at the loss: looking makes a GPU wait."""
@@ -32,16 +29,7 @@ class Data(pl.LightningDataModule):
         self, store: Store, images: int | None, batch_size: int, validation: float, seed: int, shift: int = 0
     ) -> None:
         super().__init__()
-        chosen, held = validation_split(len(store.train), validation, VALIDATION_SEED)
-        if images is not None and images > len(chosen):
-            raise ValueError(
-                f"budget.images is {images}, but {store.name} has {len(chosen)} pictures to train on after "
-                f"data.validation={validation}: ask for fewer, or null for all"
-            )
-        if images is not None:  # not the first ones: a folder of pictures is sorted by class
-            chosen = chosen[
-                torch.randperm(len(chosen), generator=torch.Generator().manual_seed(VALIDATION_SEED))[:images]
-            ]
+        chosen, held = training_split(store, validation, images)
         self.splits = {
             "train": Split(store.train.images[chosen], store.train.labels[chosen]),
             "validation": Split(store.train.images[held], store.train.labels[held]),
