@@ -9,13 +9,16 @@ export WANDB_MODE ?= offline
 
 .PHONY: repro test sanitize lint constraints clean
 
+# A stage takes longer to import than to evaluate a cell: the server imports once. `dvc repro` alone does the same, later.
+DVC_REPRO := python -m poolbench.stages.forkserver dvc repro
+
 repro: $(BIN)/.installed
-	dvc repro
+	$(DVC_REPRO)
 	@echo "$(CURDIR)/report/index.html"
 
 # One study with all its cells, of params.yaml and of studies/params.yaml: make study-lp. conf/study lists them.
 study-%: $(BIN)/.installed
-	dvc repro $$(python -m poolbench.params $*)
+	$(DVC_REPRO) $$(python -m poolbench.params $*)
 	python -m poolbench.stages.report only=$*
 	@echo "$(CURDIR)/studies/report/$*/index.html"
 

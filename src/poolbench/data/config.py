@@ -24,7 +24,7 @@ class DataConfig:
 
     source: str = MISSING
     name: str = MISSING
-    validation: float = 0.1
+    validation: float = 0.05
     augment_shift: int = 0
 
     def check(self) -> None:

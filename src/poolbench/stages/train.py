@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 import pytorch_lightning as pl
 import torch
 import wandb
+import wandb.sdk.launch  # wandb.init imports it, slowly: once for all runs of a multirun
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -32,7 +33,7 @@ from poolbench.evaluation.moves import circular
 from poolbench.stages.cli import run
 from poolbench.training import Classifier, Data, History, automatic
 
-SHIFT_RANGE, SHIFT_IMAGES = 3, 100
+SHIFT_RANGE, SHIFT_IMAGES = 3, 50
 
 
 def train(config: DictConfig) -> None:
