@@ -6,21 +6,25 @@ from omegaconf import OmegaConf
 
 from poolbench import config, data, models, pooling
 
+DETECTION = ("task=detection", "model=fast_rcnn_mini")
+SEGMENTATION = ("task=segmentation", "model=fcn_mini")
+TASK = {"region": DETECTION, "context": SEGMENTATION}
+
 
 def composed(*overrides):
     return config.check(config.compose([*overrides, "cell=test"]))
 
 
-@pytest.mark.parametrize("group", ["pool", "head"])
+@pytest.mark.parametrize("group", ["pool", "head", "region", "context"])
 def test_every_operator_composes_with_its_options(group):
     for name in (name for kind in config.GROUPS[group] for name in pooling.names(kind)):
-        chosen = composed(f"{group}={name}")[group]
+        chosen = composed(f"{group}={name}", *TASK.get(group, ()))[group]
         assert chosen.pop("name") == name
-        assert chosen.keys() == pooling.spec(name).options.keys()
+        assert chosen.keys() == pooling.spec(name).options.keys() - set(config.DECIDED)
         pooling.create(name, 8, **chosen)
 
 
-@pytest.mark.parametrize("group", ["pool", "head"])
+@pytest.mark.parametrize("group", ["pool", "head", "region", "context"])
 def test_the_original_operators_are_a_choice_and_the_default(group):
     assert composed()[group] == composed(f"{group}=original")[group] == {"name": "original"}
     with pytest.raises(HydraException, match=f"Could not override '{group}.kernel_size'"):
@@ -50,11 +54,12 @@ def test_a_model_brings_its_optimiser_and_the_command_line_another(overrides, na
 
 def test_every_model_and_data_source_composes():
     for name in models.names():
-        chosen = composed(f"model={name}")
+        chosen = composed(f"model={name}", f"task={models.task(name)}")
         assert chosen["model"]["name"] == name
         assert chosen["optimizer"]["name"] == models.optimizer(name)
     for name in data.SOURCES:
-        assert composed(f"data={name}", *(["data.root=x"] if name == "imagefolder" else []))["data"]["source"] == name
+        given = ["data.root=x"] * (name in ("imagefolder", "coco")) + ["data.fit=warp"] * (name in ("scenes", "coco"))
+        assert composed(f"data={name}", *given)["data"]["source"] == name
 
 
 def test_a_class_of_your_own_by_its_path(tmp_path, monkeypatch):
@@ -110,6 +115,27 @@ def test_misspelt_keys_and_wrong_types_stop_at_composition(override, message):
 def test_values_out_of_range_name_the_key(override, message):
     with pytest.raises(ValueError, match=message):
         config.check(config.compose(["cell=test", "pool=max", override]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["task=detection"], "task=detection: model 'cnn' is one for classification; choose model=fast_rcnn_mini"),
+        (["model=fast_rcnn_mini"], "task=classification: model 'fast_rcnn_mini' is one for detection"),
+        ([*DETECTION, "task.proposals=1"], "task.proposals must be at least 2, got 1"),
+        ([*DETECTION, "region=roi_align", "region.sampling_ratio=0"], "region: sampling_ratio must be at least 1"),
+        (["region=roi_align"], "region: model 'cnn' has no slot for it"),
+        (["context=aspp"], "context: model 'cnn' has no slot for it"),
+        (["data=scenes"], "task=classification: data.fit is null, and must be crop or warp or full"),
+        ([*SEGMENTATION, "data=scenes", "data.fit=crop"], "task=segmentation: data.fit is crop, and must be null"),
+        (["data=scenes", "data.fit=wrap"], "unknown data.fit 'wrap': did you mean 'warp'"),
+        (["data=scenes", "data.fit=crop", "data.sides=[24,32]"], "data.sides must be one with data.fit=crop"),
+        (["data=scenes", "data.fit=full", "data.sides=[]"], "data.sides must be whole numbers of at least 8"),
+    ],
+)
+def test_what_does_not_belong_together_is_named(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        config.check(config.compose(["cell=test", *overrides]))
 
 
 def test_shipped_configs_are_commented_with_their_use():

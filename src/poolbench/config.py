@@ -15,11 +15,19 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from poolbench import data, models, pooling
+from poolbench.data.config import FITS, SizedConfig
 from poolbench.files import CONF
 from poolbench.naming import unknown
 from poolbench.pooling.window import Padding, Size
 
-GROUPS: dict[str, tuple[pooling.Kind, ...]] = {"pool": ("local",), "head": ("global", "token")}
+GROUPS: dict[str, tuple[pooling.Kind, ...]] = {
+    "pool": ("local",),
+    "head": ("global", "token"),
+    "region": ("region",),
+    "context": ("context",),
+}
+DECIDED = ("spatial_scale",)
+"""Options of operators that the network decides."""
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 LOGGERS = ("wandb", "csv")
 OPTIMIZERS = ("sgd", "adamw")
@@ -95,14 +103,45 @@ class Logger:
 
 
 @dataclass
+class Classification:
+    """One class a picture."""
+
+    name: str = "classification"
+
+
+@dataclass
+class Detection:
+    """The class and the box of each object. `proposals`: regions of a picture that a step looks at."""
+
+    name: str = "detection"
+    proposals: int = 32
+
+    def __post_init__(self) -> None:
+        _demand("task.proposals", self.proposals, self.proposals >= 2, "at least 2")
+
+
+@dataclass
+class Segmentation:
+    """The class of each pixel."""
+
+    name: str = "segmentation"
+
+
+TASKS = {"classification": Classification, "detection": Detection, "segmentation": Segmentation}
+
+
+@dataclass
 class Run:
     """Everything that decides one run."""
 
     cell: str = MISSING
     seed: int = MISSING
+    task: Any = MISSING
     model: Any = MISSING
     pool: Any = MISSING
     head: Any = MISSING
+    region: Any = MISSING
+    context: Any = MISSING
     data: Any = MISSING
     budget: Budget = MISSING
     optimizer: Optimizer = MISSING
@@ -129,10 +168,12 @@ def register(overrides: Iterable[str] = ()) -> None:
     ConfigStore.instance().store(name="run_schema", node=Run)
     for name in data.SOURCES:
         _offer("data", name)
+    for name in TASKS:
+        _offer("task", name)
     for name in models.names():
         _offer("model", name)
     chosen = {group: [name for kind in kinds for name in pooling.names(kind)] for group, kinds in GROUPS.items()}
-    for group, values in re.findall(r"^(pool|head)=(.*)$", "\n".join(overrides), flags=re.MULTILINE):
+    for group, values in re.findall(r"^(pool|head|region|context)=(.*)$", "\n".join(overrides), flags=re.MULTILINE):
         chosen[group] += [value for value in values.split(",") if "." in value]
     for group, names in chosen.items():
         for name in (models.ORIGINAL, *names):
@@ -148,14 +189,17 @@ def _offer(group: str, name: str) -> None:
 def _options(group: str, name: str) -> type:
     if group == "data":
         return data.SOURCES[name].config
+    if group == "task":
+        return TASKS[name]
     if group == "model":
         arguments = models.options(name)
         types = {key: argument.annotation for key, argument in arguments.items()}
         defaults = [{"override /optimizer@_global_.optimizer": models.optimizer(name)}, "_self_"]
         return _schema(name, types, {key: argument.default for key, argument in arguments.items()}, defaults)
     options = {} if name == models.ORIGINAL else pooling.spec(name).options
-    types = {key: option.type for key, option in options.items()}
-    return _schema(name, types, {key: option.default for key, option in options.items()})
+    free = {key: option for key, option in options.items() if key not in DECIDED}
+    types = {key: option.type for key, option in free.items()}
+    return _schema(name, types, {key: option.default for key, option in free.items()})
 
 
 def _cell_name(*parts: str) -> str:
@@ -214,10 +258,25 @@ def check(config: DictConfig) -> dict[str, Any]:
     run = OmegaConf.to_container(config, resolve=True)
     assert isinstance(run, dict)
     settings = {str(key): value for key, value in run.items()}
-    data.configure(settings["data"])
+    reading = data.configure(settings["data"])
+    name, model = settings["task"]["name"], settings["model"]["name"]
+    if models.task(model) != name:
+        fitting = [each for each in models.names() if models.task(each) == name]
+        raise ValueError(
+            f"task={name}: model {model!r} is one for {models.task(model)}; choose model={' or '.join(fitting)}, "
+            f"or task={models.task(model)}"
+        )
+    if isinstance(reading, SizedConfig) and (name == "classification") == (reading.fit is None):
+        wanted = "null" if reading.fit else " or ".join(FITS)
+        raise ValueError(
+            f"task={name}: data.fit is {reading.fit or 'null'}, and must be {wanted}: one class is read off pictures "
+            "of few shapes, objects off pictures as they are"
+        )
     for slot in GROUPS:
         if settings[slot]["name"] == models.ORIGINAL:
             continue
+        if slot in models.ROLES and not models.takes(model, slot):
+            raise ValueError(f"{slot}: model {model!r} has no slot for it; choose one that has, or {slot}=original")
         try:
             pooling.create(**settings[slot], channels=8)
         except ValueError as error:

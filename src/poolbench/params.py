@@ -83,6 +83,8 @@ def whole(study: str) -> dict[Path, Params]:
 
 def targets(study: str) -> list[str]:
     """What DVC reproduces to evaluate every cell of a study."""
+    if stage := studies.study(study).stage:
+        return [f"{FOLDERS[1] / 'dvc.yaml'}:{stage}"]
     return [
         f"{folder / 'dvc.yaml'}:evaluate@{cell}"
         for folder, params in whole(study).items()

@@ -3,6 +3,7 @@
 config.yaml         every setting, resolved
 model.safetensors   the weights
 history.csv         a row an epoch
+learned.csv         what the operators learned, a row a letter, slot and epoch; none where they learn nothing
 metrics.json        validation figures after the last epoch
 environment.json    commit, versions, machine, data checksum, durations, fingerprint
 """
@@ -23,10 +24,14 @@ from torch import nn
 
 from poolbench import models, pooling
 from poolbench.data import Store
+from poolbench.data.fit import shown
 from poolbench.files import write_json
 
 SCHEMA = 1
 FILES = ("config.yaml", "model.safetensors", "history.csv", "metrics.json", "environment.json")
+LEARNED = "learned.csv"
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,15 @@ class Run:
         return json.loads((self.folder / "metrics.json").read_text())
 
     @property
-    def history(self) -> list[dict[str, float]]:
+    def history(self) -> list[Row]:
         """One row an epoch."""
-        return read_history(self.folder / "history.csv")
+        return read_rows(self.folder / "history.csv")
+
+    @property
+    def learned(self) -> list[Row]:
+        """What the operators learned, a row a letter, slot and epoch."""
+        file = self.folder / LEARNED
+        return read_rows(file) if file.is_file() else []
 
     def model(self, store: Store) -> nn.Module:
         """The trained classifier, in evaluation mode: stored pictures in, logits out."""
@@ -68,7 +79,7 @@ class Run:
             raise ValueError(
                 f"{self.folder} was trained on other pictures than {store.folder} holds now: train it again"
             )
-        model = models.build(self.config["model"], self.config["pool"], self.config["head"], store.info)
+        model = models.build(self.config, shown(store.info, self.config["data"]))
         model.load_state_dict(load_file(self.folder / "model.safetensors"))
         return model.eval()
 
@@ -115,17 +126,20 @@ def finish(
     fingerprint = (aside / "fingerprint").read_text()
     write_json(aside / "environment.json", {"schema": SCHEMA, "fingerprint": fingerprint, **environment})
     for leftover in aside.iterdir():
-        if leftover.name not in FILES:
+        if leftover.name not in (*FILES, LEARNED):
             leftover.unlink()
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
     return Run(folder)
 
 
-def read_history(file: Path) -> list[dict[str, float]]:
-    """The rows of a history.csv as numbers."""
+def read_rows(file: Path) -> list[Row]:
+    """The rows of a history.csv or a learned.csv, numbers as numbers."""
     with file.open(newline="") as stream:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+        return [
+            {key: value if key in ("slot", "letter") else float(value) for key, value in row.items()}
+            for row in csv.DictReader(stream)
+        ]
 
 
 def precision(name: str, device: str) -> torch.autocast:

@@ -32,10 +32,17 @@ class Claim:
 
 @dataclass
 class Question:
-    """What a study asks, and the one factor that varies in it: `pool`, `head`, `model`, ..."""
+    """What a study asks, the one factor that varies in it (`pool`, `head`, `model`, ...), the metric that it ranks by.
+
+    Its cells are those of params.yaml, unless a `stage` measures them: then those in studies/measured/<stage> whose
+    names match `cells`.
+    """
 
     question: str = MISSING
     factor: str = MISSING
+    metric: str = "test.top1"
+    stage: str | None = None
+    cells: str = "*"
     claims: list[Claim] = field(default_factory=list)
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from poolbench.data.feed import Feed
+from poolbench import data
+from poolbench.data.feed import Feed, SceneFeed
 from poolbench.data.store import Split
 
 
@@ -73,3 +74,34 @@ def test_processes_shift_what_they_share_alike():
         for images, labels in Feed(split, 2, 7, rank, 3, shift=2):
             for image, label in zip(images, labels, strict=True):
                 assert torch.equal(image, alone[int(label)])
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    options = {"source": "scenes", "of": "shapes", "train": 11, "test": 1, "smallest": 40, "largest": 72}
+    return data.prepare(options, tmp_path_factory.mktemp("data")).scenes("train")
+
+
+def test_scenes_come_whole_in_batches_that_all_fit_into(scenes):
+    fill = torch.tensor([7.0])
+    order = []
+    for batch in SceneFeed(scenes, 4, fill):
+        assert all(side % 16 == 0 for side in batch.images.shape[2:])
+        for image, semantic, index, size in zip(batch.images, batch.semantic, batch.indices, batch.sizes, strict=True):
+            height, width = size.tolist()
+            assert torch.equal(image[:, :height, :width], scenes.image(index))
+            assert (image[:, height:] == 7).all()
+            assert (image[:, :, width:] == 7).all()
+            assert torch.equal(semantic[:height, :width], scenes.semantic(index))
+            assert (semantic[height:] == data.IGNORED).all()
+        assert torch.equal(batch.subjects, scenes.subjects[batch.indices])
+        assert [len(each) for each in batch.objects] == scenes.counts[batch.indices].tolist()
+        order += batch.indices
+    assert order == list(range(11))
+
+
+def test_a_seed_orders_scenes_as_it_orders_pictures(scenes):
+    feed = SceneFeed(scenes, 3, torch.tensor([0.0]), seed=5)
+    pictures = Split(torch.zeros(11, 1, 1, 1), torch.arange(11))
+    assert [index for batch in feed for index in batch.indices] == seen(Feed(pictures, 3, seed=5))
+    assert len(feed) == 3

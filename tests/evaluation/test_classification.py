@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from poolbench.evaluation import classification
+from poolbench.evaluation import classification, confusion, reliability
 from poolbench.training.metrics import metrics
 
 
@@ -48,3 +48,26 @@ def test_training_computes_the_same(classes):
     during.update(logits.float(), labels)
     expected = {name: value.item() for name, value in during.compute().items()}
     assert classification(logits, labels) == pytest.approx(expected, abs=1e-6)
+
+
+def test_confusion_and_reliability_count_every_picture():
+    rng = np.random.default_rng(2)
+    logits, labels = torch.tensor(2 * rng.normal(size=(300, 6))), torch.tensor(rng.integers(0, 6, 300))
+    answer = logits.argmax(1)
+    counts = confusion(logits, labels)
+    for label in range(6):
+        for named in range(6):
+            expected = int(((labels == label) & (answer == named)).sum())
+            assert counts[label].get(named, 0) == expected
+            assert named not in counts[label] or expected > 0
+    bins = reliability(logits, labels)
+    confidence = logits.softmax(1).amax(1)
+    assert sum(count for count, _, _ in bins) == 300
+    for place, (count, mean, accuracy) in enumerate(bins):
+        inside = (confidence > place / 15) & (confidence <= (place + 1) / 15)
+        assert count == inside.sum()
+        if count:
+            assert mean == pytest.approx(confidence[inside].mean().item())
+            assert accuracy == pytest.approx((answer == labels)[inside].double().mean().item())
+        else:
+            assert (mean, accuracy) == (0, 0)

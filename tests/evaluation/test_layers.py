@@ -2,7 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from poolbench.evaluation import equivariance
+from poolbench import models
+from poolbench.evaluation import equivariance, geometry
+from poolbench.pooling.fixed import Average, Max
+from poolbench.pooling.receptive import receptive_field
 
 IMAGES = torch.rand(5, 2, 12, 12, generator=torch.Generator().manual_seed(0))
 MOVES = [(1, 1), (2, -3)]
@@ -62,3 +65,29 @@ def test_hooks_are_taken_off_again():
     layer = nn.Conv2d(2, 3, 1)
     equivariance(layer, {"layer": layer}, IMAGES, MOVES)
     assert not layer._forward_hooks
+
+
+def test_what_an_output_sees_is_what_its_chain_of_windows_spans():
+    layers = [Average(3, 1), Max(2), Average((2, 3), (2, 3)), Average(3, 1)]
+    network = nn.Sequential(*layers)
+    found = geometry(network, dict(network.named_children()), torch.zeros(2, 60, 70))
+    for place, each in enumerate(found.values(), 1):
+        size, _ = receptive_field(layer.window for layer in layers[:place])
+        assert each.sees == list(size)
+        assert each.shape == list(network[:place](torch.zeros(1, 2, 60, 70)).shape[1:])
+
+
+def test_geometry_of_networks_grows_to_the_whole_picture():
+    network = models.create("resnet_mini", (1, 28, 28), 10)
+    found = geometry(network, dict(network.named_children()), torch.zeros(1, 28, 28))
+    fields = [each.sees for each in found.values() if each.sees]
+    assert fields == sorted(fields)
+    assert fields[-1] == [28, 28]
+    *_, last = found.values()
+    assert (last.shape, last.sees) == ([10], None)
+    tokens = models.create("vit_mini", (1, 28, 28), 10)
+    assert all(
+        each.sees is None
+        for each in geometry(tokens, dict(tokens.named_children()), torch.zeros(1, 28, 28)).values()
+        if len(each.shape) < 3
+    )

@@ -49,7 +49,8 @@ def evaluation() -> Evaluate:
         }
         return {
             "schema": SCHEMA,
-            "data": {"name": "fashion_mnist", "classes": ["coat", "shirt", "<bag>"]},
+            "environment": {"commit": "0123456789abcdef", "versions": {"torch": "2.15.0"}, "device": "cpu"},
+            "data": {"name": "fashion_mnist", "checksum": "a" * 64, "classes": ["coat", "shirt", "<bag>"]},
             "test": {
                 "images": 10000,
                 "top1": top1,
@@ -63,6 +64,9 @@ def evaluation() -> Evaluate:
             "shifts": {"aps_circular": shift | {"protocol": "aps_circular", "pairwise_agreement": consistency + 0.01}},
             "swaps": {"max_blur": {"accuracy": top1 - 0.01, "consistency": consistency + 0.05}},
             "layers": {"pool1": [0.1, 0.05, 0.15], "head": [0.3, 0.2, 0.4]},
+            "geometry": {"pool1": {"shape": [4, 14, 14], "sees": [4, 4]}, "head": {"shape": [4], "sees": None}},
+            "confusion": {"0": {"0": 90, "1": 10}, "1": {"1": 65, "0": 5, "2": 30}, "2": {"2": 100}},
+            "reliability": [[0, 0.0, 0.0]] * 13 + [[40, 0.9, 0.8], [60, 0.97, 0.98]],
             "robustness": {
                 "images": 500,
                 "accuracy": {kind: [[top1 - 0.1, 0, 1]] * 4 + [[top1 - 0.2, 0, 1]] for kind in CORRUPTIONS},
@@ -85,6 +89,7 @@ def evaluation() -> Evaluate:
                 "step_ms": step_ms,
                 "pool_step_ms": step_ms / 10,
                 "bytes_saved": 21_500,
+                "energy_j": None,
             },
             "duration": {"train_s": 4.5, "evaluate_s": 1.2},
             "history": [
@@ -97,6 +102,7 @@ def evaluation() -> Evaluate:
                 }
                 for epoch in range(3)
             ],
+            "learned": [],
         }
 
     return make
@@ -146,11 +152,11 @@ def provenance(results: list[Result]) -> Provenance:
     """An environment, and a command for every cell."""
     return Provenance(
         environment={
-            "git": {"commit": "0123456789abcdef", "dirty": False},
+            "commit": "0123456789abcdef",
+            "dirty": False,
             "versions": {"python": "3.12.3", "torch": "2.15.0", "pytorch-lightning": "2.6.0"},
             "device": "cpu, 2 threads, bfloat16 autocast",
             "machine": "x86_64, 2 cores",
-            "data": {"name": "fashion_mnist", "sha256": "a" * 64},
         },
         commands=["git checkout 0123456789abcdef", "make repro"],
         repeat={
@@ -158,4 +164,5 @@ def provenance(results: list[Result]) -> Provenance:
             "data=fashion_mnist budget=small seeds=0,1,2"
             for run in results
         },
+        lock="b" * 64,
     )

@@ -1,43 +1,65 @@
 """Figures show the numbers of the summary, and names as text."""
 
+import math
 from collections.abc import Callable
-from itertools import combinations
 from typing import Any
 
 import pytest
 
 from poolbench.report import figures
 from poolbench.report.records import Provenance, Result, Study
-from poolbench.report.summary import group, summarise
+from poolbench.report.summary import ACCURACY, CONSISTENCY, SPEED, group, summarise
 
 Evaluate = Callable[..., dict[str, Any]]
 
 
-def test_tradeoff_draws_each_cell_with_both_intervals(
+def test_a_scatter_draws_each_cell_with_both_intervals(
     results: list[Result], studies: list[Study], provenance: Provenance
 ) -> None:
-    cells = summarise(results, studies, provenance)["cells"]
-    names = {cell: cell for cell in cells}
-    line, *points = figures.tradeoff(cells, names, figures.cell_colors(cells)).data
-    assert len(points) == 9
-    for point, (cell, summary) in zip(points, cells.items(), strict=True):
-        top1 = summary["test"]["top1"]
-        assert point.x == (pytest.approx(100 * top1["mean"]),)
-        assert point.error_x.array == (pytest.approx(100 * (top1["high"] - top1["mean"])),)
-        assert "n = 3" in point.hovertemplate
-        assert provenance.repeat[cell].split()[0] in point.hovertemplate
-    assert list(line.x) == sorted(line.x)
-    assert list(line.y) == sorted(line.y, reverse=True)
+    summary = summarise(results, studies, provenance)
+    study = summary["studies"]["pool"]
+    (points,) = figures.scatter(summary, study, ACCURACY, CONSISTENCY, SPEED).data
+    cells = [place["cell"] for place in study["rankings"][ACCURACY]]
+    assert len(points.x) == len(cells) == 7
+    for place, cell in enumerate(cells):
+        top1 = summary["cells"][cell]["test"]["top1"]
+        assert points.x[place] == pytest.approx(100 * top1["mean"])
+        assert points.error_x.array[place] == pytest.approx(100 * (top1["high"] - top1["mean"]))
+        assert points.marker.color[place] == pytest.approx(
+            math.log10(summary["cells"][cell]["cost"]["step_ms"]["mean"])
+        )
+        assert (points.marker.size[place] > 10) == (cell in study["frontier"])
+        for said in ("n = 3", "training step", "python -m poolbench.stages.train"):
+            assert said in points.hovertext[place]
+
+
+def test_time_is_drawn_by_factors(results: list[Result], studies: list[Study], provenance: Provenance) -> None:
+    summary = summarise(results, studies, provenance)
+    axis = figures.scatter(summary, summary["studies"]["pool"], SPEED, ACCURACY).layout.xaxis
+    assert axis.type == "log"
+    assert axis.tickvals == (50, 100)
+    assert axis.range[0] < math.log10(41) < math.log10(92) < axis.range[1]
+
+
+def test_among_many_only_the_unbeaten_have_names(evaluation: Evaluate) -> None:
+    cells = {f"v{place}": evaluation(0.5 + place / 100, 0.9 - place / 100 - (place % 2) / 5) for place in range(20)}
+    results = [Result(cell, 0, {"pool": cell}, metrics) for cell, metrics in cells.items()]
+    summary = summarise(results, [Study("pool", "?", "pool", list(cells))], Provenance({}, []))
+    study = summary["studies"]["pool"]
+    (points,) = figures.scatter(summary, study, ACCURACY, CONSISTENCY).data
+    assert {name for name in points.text if name} == set(study["frontier"])
+    assert 1 < len(study["frontier"]) < 20
 
 
 def test_a_single_run_has_no_bars_and_its_name_is_escaped(evaluation: Evaluate) -> None:
     name = "<script>alert(1)</script>"
-    cells = summarise([Result(name, 0, {}, evaluation())], [], Provenance({}, [], {name: "a <b>"}))["cells"]
-    point = figures.tradeoff(cells, {name: name}, {name: "#112233"}).data[1]
-    assert point.error_x.array == (None,)
-    assert "interval unknown" in point.hovertemplate
-    assert "<script>" not in point.hovertemplate + point.text[0]
-    assert "a &lt;b&gt;" in point.hovertemplate
+    study = Study("pool", "?", "pool", [name])
+    summary = summarise([Result(name, 0, {}, evaluation())], [study], Provenance({}, [], {name: "a <b>"}))
+    (points,) = figures.scatter(summary, summary["studies"]["pool"], ACCURACY, CONSISTENCY).data
+    assert points.error_x.array == (None,)
+    assert "interval unknown" in points.hovertext[0]
+    assert "<script>" not in points.hovertext[0] + points.text[0]
+    assert "a &lt;b&gt;" in points.hovertext[0]
 
 
 def test_names_keep_off_each_other() -> None:
@@ -60,30 +82,3 @@ def test_shift_maps_average_seeds_and_share_a_scale(results: list[Result]) -> No
     gradient = figures.map_gradient()
     assert min(everything, key=lambda each: each.accuracy).color == gradient[0]
     assert max(everything, key=lambda each: each.accuracy).color == gradient[-1]
-
-
-def test_learning_curves_draw_a_line_a_seed_over_the_band(results: list[Result]) -> None:
-    band = figures.learning_band(results)
-    runs = group(results)[results[0].cell]
-    _, *lines = figures.learning_curve(runs, band, "#112233").data
-    assert len(lines) == 3
-    for line in lines:
-        assert all(100 * band[x][0] <= y <= 100 * band[x][1] for x, y in zip(line.x, line.y, strict=True))
-
-
-def test_cells_keep_apart_by_colour(results: list[Result]) -> None:
-    colors = figures.cell_colors(group(results))
-    assert all(one != other for one, other in combinations(colors.values(), 2))
-
-
-def test_diagonals_and_layers_draw_a_line_a_cell_in_its_colour(results: list[Result]) -> None:
-    by_cell = group(results)
-    colors, names = figures.cell_colors(by_cell), {cell: f"<{cell}>" for cell in by_cell}
-    for figure, expected in (
-        (figures.diagonal(by_cell, 2, colors), [40.0] * 7),
-        (figures.layers(by_cell, names, colors), [0.1, 0.3]),
-    ):
-        assert [line.line.color for line in figure.data] == list(colors.values())
-        assert list(figure.data[0].y) == pytest.approx(expected)
-    assert list(figure.data[0].x) == ["pool1", "head"]
-    assert figure.data[0].name.startswith("&lt;")

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,26 @@ def test_page_is_one_file_under_10_megabytes(html: str) -> None:
 
 
 def test_page_says_each_part(html: str, provenance: Provenance) -> None:
-    for said in ("Which pooling after each stage?", "Which head?", "higher accuracy alone raises consistency", "n = 3"):
+    for said in ("Which pooling after each stage?", "Which head?", "alone raises consistency", "n = 3"):
         assert said in html
     for command in [*provenance.commands, *provenance.repeat.values()]:
         assert command in html
-    assert "0123456789abcdef" in html
+    for said in (
+        "0123456789abcdef",
+        "a" * 64,
+        "b" * 64,
+        "Energy was not measured",
+        "coat taken for shirt",
+        "sees 4 × 4",
+    ):
+        assert said in html
 
 
 def test_names_from_configurations_are_escaped(evaluation: Evaluate) -> None:
     name = "<script>alert(1)</script>"
-    results = [Result(name, seed, {"pool": name, "data": name}, evaluation()) for seed in range(2)]
+    metrics = evaluation()
+    metrics["learned"] = [{"epoch": 0, "slot": name, "letter": name, "mean": 1.0, "low": 1.0, "high": 1.0}]
+    results = [Result(name, seed, {"pool": name, "data": name}, metrics) for seed in range(2)]
     provenance = Provenance({name: name}, [name], {name: name})
     page = render(summarise(results, [Study(name, name, name, [name, f"{name}2"])], provenance), results)
     assert "<script>alert" not in page
@@ -84,7 +95,8 @@ def _open(browser: Browser, file: Path, width: int, scheme: Any) -> tuple[Page, 
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: requests.append(request.url))
     page.goto(file.as_uri())
-    page.wait_for_function("document.querySelectorAll('.plot .main-svg').length >= 2")
+    page.locator("#frontier").scroll_into_view_if_needed()
+    page.wait_for_selector("#frontier path.point")
     return page, complaints, requests
 
 
@@ -97,9 +109,8 @@ def test_page_opens_offline_without_complaint(
     file = tmp_path / "index.html"
     file.write_text(html, encoding="utf-8")
     page, complaints, requests = _open(browser, file, width, scheme)
-    assert page.locator(".plot .plot-container").count() == 15
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    point = page.locator(".plot").first.locator("path.point").first
+    point = page.locator("#frontier-pool path.point").nth(3)
     point.scroll_into_view_if_needed()
     point.hover(force=True)
     assert "python -m poolbench.stages.train" in (page.locator(".hovertext").text_content() or "")
@@ -108,6 +119,72 @@ def test_page_opens_offline_without_complaint(
     page.close()
     assert complaints == []
     assert requests == [file.as_uri()]
+
+
+@needs_chromium
+def test_tables_sort_cards_open_and_studies_change_by_keyboard(browser: Browser, html: str, tmp_path: Path) -> None:
+    file = tmp_path / "index.html"
+    file.write_text(html, encoding="utf-8")
+    page, complaints, requests = _open(browser, file, 1280, "light")
+
+    table = page.get_by_role("region", name="Ranking of study pool")
+    consistency = table.get_by_role("button", name="Shift consistency, %")
+    for order, best in (("descending", "max_blur"), ("ascending", "subsample")):
+        consistency.press("Enter")
+        assert table.locator("tbody th").first.text_content() == best
+        assert table.locator("th[aria-sort]").get_attribute("aria-sort") == order
+
+    card = page.locator("#operator-max_blur")
+    assert not card.locator("dl").is_visible()
+    card.locator("summary").press("Enter")
+    assert "Zhang" in (card.locator("dl").text_content() or "")
+    assert card.locator("summary img").count() == 3
+
+    page.get_by_role("combobox").select_option("frontier-head")
+    assert page.locator("#frontier-pool").is_hidden()
+    page.locator("#frontier-head").scroll_into_view_if_needed()
+    page.wait_for_selector("#frontier-head path.point")
+
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    page.close()
+    assert complaints == []
+    assert requests == [file.as_uri()]
+
+
+@needs_chromium
+def test_every_picture_has_words_and_every_heading_its_place(browser: Browser, html: str, tmp_path: Path) -> None:
+    file = tmp_path / "index.html"
+    file.write_text(html, encoding="utf-8")
+    page, _, _ = _open(browser, file, 1280, "light")
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    assert page.locator("img:not([alt])").count() == 0
+    assert page.locator("main svg:not([role=img]):not([aria-hidden]):not(.plot svg)").count() == 0
+    assert page.locator("[role=img]:not([aria-label])").count() == 0
+    levels = page.evaluate("[...document.querySelectorAll('h1, h2, h3')].map(each => Number(each.tagName[1]))")
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert len(page.evaluate("[...document.querySelectorAll('[id]')].map(each => each.id)")) == len(
+        set(page.evaluate("[...document.querySelectorAll('[id]')].map(each => each.id)"))
+    )
+    page.close()
+
+
+def test_another_report_stands_beside_this_one(
+    results: list[Result], studies: list[Study], provenance: Provenance
+) -> None:
+    before = []
+    for run in results:
+        drop = 0.02 + run.seed / 1000 if "strided" in run.cell else 0.0
+        test = run.metrics["test"] | {"top1": run.metrics["test"]["top1"] - drop}
+        before.append(Result(run.cell, run.seed, run.labels, {**run.metrics, "test": test}))
+    other = summarise(before, studies, Provenance({"commit": "fedcba"}, []))
+    page = render(summarise(results, studies, provenance), results, other)
+    assert "Beside another report" in page
+    assert "fedcba" in page
+    assert "+2.10 (+1.85 to +2.35)" in page
+    assert page.count(">changed<") == 1
 
 
 @needs_chromium

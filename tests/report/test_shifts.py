@@ -53,3 +53,21 @@ def test_flips_name_classes(by_cell: dict[str, list[Result]]) -> None:
 
 def test_the_margin_over_pictures_is_that_of_the_runs(by_cell: dict[str, list[Result]]) -> None:
     assert shifts.picture_margin(by_cell) == pytest.approx(0.02)
+
+
+def test_layers_are_means_shaded_by_the_largest_error(by_cell: dict[str, list[Result]]) -> None:
+    ((names, cells),) = shifts.layers(by_cell)
+    assert names == ["pool1", "head"]
+    pool, head = cells["max"]
+    assert (pool.error, pool.share) == pytest.approx((0.1, 1 / 3))
+    assert (pool.shape, pool.sees) == ("4 × 14 × 14", "4 × 4")
+    assert (head.shape, head.sees) == ("4", "")
+
+
+def test_examples_are_drawn_where_all_cells_see_the_same(by_cell: dict[str, list[Result]]) -> None:
+    found = shifts.examples(by_cell)
+    assert [example.label for example in found] == ["coat", "shirt", "<bag>", "coat"]
+    assert found[2].lowest["max"] == pytest.approx(40.0)
+    metrics = by_cell["blur"][0].metrics
+    other = {**metrics, "data": {**metrics["data"], "checksum": "another"}}
+    assert shifts.examples(by_cell | {"blur": [Result("blur", 0, {}, other)]}) == []

@@ -13,6 +13,7 @@ from scipy import stats
 
 from poolbench.report.statistics import (
     Estimate,
+    changed,
     estimate,
     frontier,
     paired_difference,
@@ -172,3 +173,18 @@ def test_frontier_is_what_nothing_beats(values: list[tuple[int, int]]) -> None:
         beaten = any(a >= x and b >= y and (a > x or b > y) for a, b in points.values())
         assert (cell in edge) != beaten
     assert [points[cell][0] for cell in edge] == sorted(points[cell][0] for cell in edge)
+
+
+def test_times_are_told_apart_by_factors() -> None:
+    """A slow cell that varies by seconds does not hide that two quick ones differ."""
+    times = {
+        "quick": {0: 100.0, 1: 101.0, 2: 102.0},
+        "twice": {0: 200.0, 1: 203.0, 2: 204.0},
+        "slow": {0: 8000.0, 1: 12000.0, 2: 9000.0},
+    }
+    assert rank(times, higher_is_better=False)[0].indistinguishable_from == ("twice",)
+    assert rank(times, higher_is_better=False, by_factors=True)[0].indistinguishable_from == ()
+
+
+def test_a_change_of_one_seed_is_none() -> None:
+    assert changed({"a": estimate([1.0])}) == []

@@ -7,7 +7,7 @@ import pytest
 
 from poolbench.report.records import Provenance, Result, Study
 from poolbench.report.statistics import estimate
-from poolbench.report.summary import ACCURACY, CONSISTENCY, RANKED, short_names, summarise
+from poolbench.report.summary import ACCURACY, CONSISTENCY, RANKED, SPEED, short_names, summarise
 
 Evaluate = Callable[..., dict[str, dict[str, object]]]
 
@@ -25,6 +25,7 @@ def test_cells_hold_each_metric_with_n_and_interval(
     expected = estimate([run.value(ACCURACY) for run in results if run.cell == cell])
     assert summary["cells"][cell]["test"]["top1"] == vars(expected)
     assert summary["cells"][cell]["seeds"] == [0, 1, 2]
+    assert summary["cells"][cell]["values"][ACCURACY] == [run.value(ACCURACY) for run in results if run.cell == cell]
     assert summary["cells"][cell]["command"] == provenance.repeat[cell]
 
 
@@ -36,7 +37,38 @@ def test_studies_rank_their_own_cells(results: list[Result], studies: list[Study
     pool = summary["studies"]["pool"]
     assert pool["names"]["small-fashion_mnist-max_blur-gap"] == "max_blur"
     assert pool["rankings"][CONSISTENCY][0]["cell"] == "small-fashion_mnist-max_blur-gap"
-    assert pool["frontier"] == ["small-fashion_mnist-max_blur-gap", "small-fashion_mnist-strided-gap"]
+    unbeaten = [
+        pool["names"][cell] for cell in pool["frontier"]
+    ]  # by rising accuracy: the quick, the steady, the right
+    assert unbeaten == ["subsample", "average", "max", "overlapping_max", "max_blur", "strided"]
+    assert pool["ranked"] == list(RANKED)
+    assert pool["setting"] == "model small, data fashion_mnist, budget small"
+
+
+def test_a_study_ranks_by_its_own_metric_and_what_its_runs_have(evaluation: Evaluate) -> None:
+    results = []
+    for place, cell in enumerate(("a", "b")):
+        for seed in range(2):
+            metrics = evaluation(top1=0.8 + place / 10)
+            del metrics["shift"], metrics["test"]["top5"]
+            results.append(Result(cell, seed, {"pool": cell}, metrics))
+    study = Study("pool", "Which?", "pool", ["a", "b"], metric="test.loss")
+    summary = summarise(results, [study], Provenance({}, []))
+    assert summary["studies"]["pool"]["ranked"] == ["test.loss", ACCURACY, SPEED]
+    assert [place["cell"] for place in summary["studies"]["pool"]["rankings"]["test.loss"]] == ["b", "a"]
+    assert "shift" not in summary["cells"]["a"]
+    assert "top5" not in summary["cells"]["a"]["test"]
+    with pytest.raises(ValueError, match=r"^evaluation of a, seed 0 has no shift.consistency: evaluate it again$"):
+        summarise(results, [Study("pool", "?", "pool", ["a"], metric=CONSISTENCY)], Provenance({}, []))
+
+
+def test_what_runs_recorded_is_counted(evaluation: Evaluate) -> None:
+    other = evaluation()
+    other["environment"] = {"commit": "f" * 16, "versions": {"torch": "2.15.0"}, "device": "cpu"}
+    summary = summarise([Result("a", 0, {}, evaluation()), Result("a", 1, {}, other)], [], Provenance({}, []))
+    assert summary["trained"]["commit"] == {"0123456789abcdef": 1, "f" * 16: 1}
+    assert summary["trained"]["versions.torch"] == {"2.15.0": 2}
+    assert summary["data"] == {"fashion_mnist": "a" * 64}
 
 
 def test_a_cell_without_runs_is_missing_not_ranked(results: list[Result], provenance: Provenance) -> None:

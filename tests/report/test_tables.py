@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
-from poolbench.report.records import METRICS, Provenance, Result, Study
+from poolbench.report.records import Provenance, Result, Study, measured
 from poolbench.report.summary import summarise
-from poolbench.report.tables import HEADINGS, history_rows, markdown_table, rows, terminal_table
+from poolbench.report.tables import headings, history_rows, latex, markdown, rows, terminal_table
 
 Evaluate = Callable[..., dict[str, Any]]
 
@@ -20,7 +20,16 @@ def test_rows_are_flat_and_one_a_run(results: list[Result]) -> None:
     writer = csv.DictWriter(out, flat[0].keys())
     writer.writerows(flat)
     assert len(out.getvalue().splitlines()) == len(results) == 27
-    assert list(flat[0]) == ["cell", "seed", "model", "data", "pool", "head", "budget", *(each.key for each in METRICS)]
+    assert list(flat[0]) == [
+        "cell",
+        "seed",
+        "model",
+        "data",
+        "pool",
+        "head",
+        "budget",
+        *(each.key for each in measured(results)),
+    ]
     assert flat[0]["test.top1"] == results[0].metrics["test"]["top1"]
 
 
@@ -36,13 +45,39 @@ def test_terminal_and_markdown_show_the_same_ranking(
 ) -> None:
     summary = summarise(results, studies, provenance)
     printed = _printed(summary)
-    markdown = markdown_table(summary)
-    ranked = [line.split(" | ") for line in markdown.splitlines() if line[2:3].isdigit()]
+    text = markdown(summary)
+    ranked = [line.split(" | ") for line in text.splitlines() if line[2:3].isdigit()]
     assert len(ranked) == 7 + 3
-    assert all(len(words) == len(HEADINGS) for words in ranked)
+    assert all(len(words) == len(headings(summary["studies"]["pool"])) for words in ranked)
     for words in ranked:
         assert all(word in printed for word in words[1:-1])
     assert ranked[0][1] == "strided"
+    for said in ("## Which head?", "- Together: ", "    make repro", "Commit 0123456789abcdef."):
+        assert said in text
+
+
+def test_rows_of_other_tasks_leave_empty_what_they_lack(evaluation: Evaluate) -> None:
+    other = evaluation()
+    del other["shift"]
+    other["history"] = [{"epoch": 1, "validation_map": 0.5}]
+    runs = [Result("a", 0, {"pool": "a"}, evaluation()), Result("b", 0, {"task": "detection"}, other)]
+    assert rows(runs)[1]["shift.consistency"] == ""
+    assert rows(runs)[0]["task"] == ""
+    assert history_rows(runs)[-1]["validation_map"] == 0.5
+    assert history_rows(runs)[-1]["validation_top1"] == ""
+
+
+def test_latex_rows_are_whole_and_escaped(evaluation: Evaluate) -> None:
+    study = Study("pool", "Which 100 % one?", "pool", ["max_blur", "c&d"])
+    results = [Result(cell, seed, {"pool": cell}, evaluation()) for cell in study.cells for seed in range(2)]
+    text = latex(summarise(results, [study], Provenance({}, [])))
+    (columns,) = [line for line in text.splitlines() if line.startswith(r"\begin{tabular}")]
+    body = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.replace(r"\&", "").count("&") + 1 for line in body} == {len(columns.partition("}{")[2].rstrip("}"))}
+    assert r"max\_blur" in text
+    assert r"c\&d" in text
+    assert r"Which 100 \% one?" in text
+    assert r"$\pm$" in body[1]
 
 
 def test_markup_in_names_is_text(evaluation: Evaluate) -> None:
@@ -53,7 +88,7 @@ def test_markup_in_names_is_text(evaluation: Evaluate) -> None:
     printed = _printed(summary)
     assert name in printed
     assert "Which [red]one?" in printed
-    assert "[bold]a\\|b&lt;script>" in markdown_table(summary)
+    assert "[bold]a\\|b&lt;script>" in markdown(summary)
 
 
 def _printed(summary: dict[str, Any]) -> str:

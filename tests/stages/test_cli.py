@@ -4,6 +4,13 @@ import sys
 
 import pytest
 
+from poolbench.stages import SERVER
+
+
+@pytest.fixture(autouse=True)
+def _served(served):
+    """Processes start quickly."""
+
 
 def stage(name, *overrides):
     return subprocess.run(
@@ -49,6 +56,7 @@ SWEEP = [
 @pytest.mark.slow
 @pytest.mark.parametrize("cores", [1, 2])
 def test_a_multirun_goes_on_after_a_mistake_and_fails_in_the_end(workplace, monkeypatch, cores):
+    monkeypatch.delenv(SERVER)  # whose processes have its cores
     monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
     answer = stage("train", *SWEEP, "pool=max", "pool.kernel_size=0,2", "seed=0,1")
     assert answer.returncode == 1

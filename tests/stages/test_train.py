@@ -16,16 +16,17 @@ from safetensors.torch import load_file
 from poolbench import config, data, models, pooling, runs
 from poolbench.stages import train
 from poolbench.stages.evaluate import evaluate_run
-from poolbench.training import Diverged
+from poolbench.training import Diverged, Task
 
 SMALL = [
-    "data=shapes", "data.train=400", "data.test=120", "data.size=16", "model.widths=[4,8]",
+    "data=shapes", "data.train=400", "data.test=120", "data.size=16", "data.validation=0.1", "model.widths=[4,8]",
     "budget=smoke", "budget.images=256", "trainer=cpu", "trainer.precision=32-true", "logger=csv",
 ]  # fmt: skip
 EVALUATION = {
     "shift": {"protocols": ["circular", "aps_crop"], "range": 1, "images": 50, "periodic": False},
     "swaps": ["average", "max"],
     "layers": 20,
+    "maps": 40,
     "robustness": 30,
     "train": 200,
     "sizes": {"images": 40, "factors": [1, 1.5]},
@@ -113,11 +114,11 @@ def test_a_seed_repeats_a_run(trained, pool):
     assert not equal(weights(first), weights(trained(f"pool={pool}", "seed=1", folder="d")))
 
 
-@pytest.mark.parametrize("options", [["pool=max"], ["pool=stochastic"], ["pool=max", "data.augment_shift=2"]])
+@pytest.mark.parametrize("options", [["pool=max"], ["pool=stochastic"], ["pool=lp_learned", "data.augment_shift=2"]])
 def test_an_interrupted_run_ends_with_the_same_weights(trained, monkeypatch, options):
     """Stopped after its second epoch of three, and started again."""
     whole = trained(*options, "budget.epochs=3", folder="whole")
-    step = train.Classifier.training_step
+    step = Task.training_step
     steps = 0
 
     def stopping(self, batch, index):
@@ -127,17 +128,18 @@ def test_an_interrupted_run_ends_with_the_same_weights(trained, monkeypatch, opt
             raise KeyboardInterrupt
         return step(self, batch, index)
 
-    monkeypatch.setattr(train.Classifier, "training_step", stopping)
+    monkeypatch.setattr(Task, "training_step", stopping)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         trained(*options, "budget.epochs=3", folder="stopped")
     assert not Path("stopped").exists()
-    monkeypatch.setattr(train.Classifier, "training_step", step)
+    monkeypatch.setattr(Task, "training_step", step)
     before = steps
     resumed = trained(*options, "budget.epochs=3", folder="stopped")
     assert before == 2 * 4 + 2
     assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
     assert equal(weights(whole), weights(resumed))
     assert [row["train_loss"] for row in whole.history] == [row["train_loss"] for row in resumed.history]
+    assert resumed.learned == whole.learned
 
 
 def test_what_another_run_left_is_not_gone_on_from(trained):
@@ -161,7 +163,7 @@ def test_evaluation_in_another_process_agrees_with_the_last_validation(trained):
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(trained, monkeypatch):
-    step = train.Classifier.training_step
+    step = Task.training_step
 
     def diverging(self, batch, index):
         loss = step(self, batch, index)
@@ -169,7 +171,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(train
             self.losses[-1] = loss.detach() * float("nan")
         return loss
 
-    monkeypatch.setattr(train.Classifier, "training_step", diverging)
+    monkeypatch.setattr(Task, "training_step", diverging)
     with pytest.raises(
         Diverged, match=r"the loss is nan at step 7 \(epoch 2\), learning rate 0\.0.*lower optimizer.lr"
     ):
@@ -302,6 +304,19 @@ def test_an_operator_that_draws_is_averaged_over_passes(trained):
     assert len(found["passes"]["accuracy"]) == 3
     assert found["passes"]["images"] == 40
     assert found["sizes"]["accuracy"][1]["refused"]
+
+
+def test_what_operators_learn_is_recorded_by_letter_slot_and_epoch(trained):
+    run = trained("pool=lp_learned", "pool.per_channel=true", "head=gem")
+    assert (run.folder / runs.LEARNED).is_file()
+    assert {(row["slot"], row["letter"]) for row in run.learned} == {("pool1", "p"), ("pool2", "p"), ("head", "p")}
+    assert [row["epoch"] for row in run.learned if row["slot"] == "head"] == [0, 1, 2]
+    start, *_, last = [row for row in run.learned if row["slot"] == "pool1"]
+    assert start["mean"] == pytest.approx(2.0)
+    values = 1 + torch.nn.functional.softplus(weights(run)["network.pool1.operator.rho"])
+    assert (last["low"], last["high"]) == pytest.approx((values.min().item(), values.max().item()))
+    assert last["low"] < last["mean"] < last["high"]
+    assert evaluate_run(run, EVALUATION)["learned"] == run.learned
 
 
 def test_shift_augmentation_makes_another_run_and_no_other_store(trained):

@@ -6,26 +6,43 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from poolbench.data import cifar, fashion_mnist, image_folder, shapes
+from poolbench.data import cifar, coco, fashion_mnist, image_folder, scenes, shapes
 from poolbench.data.config import (
     Cifar10Config,
     Cifar100Config,
+    CocoConfig,
     DataConfig,
     FashionMnistConfig,
     ImageFolderConfig,
+    ScenesConfig,
     ShapesConfig,
 )
-from poolbench.data.store import Contents, Store, load, training_split, validation_split, verify, write
+from poolbench.data.objects import IGNORED, Objects, Scenes
+from poolbench.data.store import Contents, Split, Store, load, training_split, validation_split, verify, write
 from poolbench.naming import unknown
 
-__all__ = ["SOURCES", "Source", "Store", "configure", "load", "prepare", "training_split", "validation_split", "verify"]
+__all__ = [
+    "IGNORED",
+    "SOURCES",
+    "Objects",
+    "Scenes",
+    "Source",
+    "Split",
+    "Store",
+    "configure",
+    "load",
+    "prepare",
+    "training_split",
+    "validation_split",
+    "verify",
+]
 
 
 class Source(NamedTuple):
     """A kind of data: the schema of its options, and the function that reads it."""
 
     config: type[DataConfig]
-    read: Callable[[Any, Path], Contents]
+    read: Callable[[Any, Path], Contents[Split] | Contents[Scenes]]
 
 
 SOURCES = {
@@ -34,6 +51,8 @@ SOURCES = {
     "imagefolder": Source(ImageFolderConfig, image_folder.read),
     "cifar10": Source(Cifar10Config, cifar.read),
     "cifar100": Source(Cifar100Config, cifar.read),
+    "scenes": Source(ScenesConfig, scenes.read),
+    "coco": Source(CocoConfig, coco.read),
 }
 
 

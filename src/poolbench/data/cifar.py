@@ -58,7 +58,7 @@ ARCHIVES = {
 }
 
 
-def read(config: Cifar10Config | Cifar100Config, root: Path) -> Contents:
+def read(config: Cifar10Config | Cifar100Config, root: Path) -> Contents[Split]:
     """Both splits, images uint8 (50000, 3, 32, 32) and (10000, 3, 32, 32); the archive stays in root/raw.
 
     Raises ValueError where the archive fails its checksum, and FileNotFoundError where it cannot be downloaded.

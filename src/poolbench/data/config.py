@@ -1,11 +1,17 @@
 """What can be set about data: one dataclass a source, each a schema of the Hydra group `data`."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from poolbench.naming import unknown
 
 MISSING = "???"  # how OmegaConf spells a value that must be given
 SHAPE_NAMES = ("disc", "square", "triangle", "cross", "ring", "star", "bar", "crescent")
+
+FITS = ("crop", "warp", "full")
+READING = ("validation", "augment_shift", "fit", "sides")
+"""Options of how a run reads a store, whatever is in it."""
 
 
 def _within(key: str, value: float, low: float, high: float | None = None) -> None:
@@ -37,7 +43,7 @@ class DataConfig:
 
     def recipe(self) -> dict[str, Any]:
         """The options that decide what is in the store: all but those of how it is read."""
-        return {key: value for key, value in asdict(self).items() if key not in ("validation", "augment_shift")}
+        return {key: value for key, value in asdict(self).items() if key not in READING}
 
 
 @dataclass
@@ -108,6 +114,106 @@ class ShapesConfig(DataConfig):
         _within("rotation", self.rotation, 0, 180)
         _within("clutter", self.clutter, 0)
         _within("noise", self.noise, 0)
+        _within("seed", self.seed, 0)
+        _check_channels(self.channels)
+
+
+@dataclass
+class SizedConfig(DataConfig):
+    """What sources of pictures of several sizes have besides: how one class a picture is read off them.
+
+    `fit`: crop and warp bring every picture to a square, full keeps its proportions; null leaves each as it is, for
+    tasks that look at objects. `sides`: the shorter side that they are brought to; several take turns by the epoch.
+    """
+
+    fit: str | None = None
+    sides: list[int] = field(default_factory=lambda: [48])
+
+    def check(self) -> None:
+        super().check()
+        if self.fit is not None and self.fit not in FITS:
+            raise unknown("data.fit", self.fit, FITS)
+        if not self.sides or min(self.sides) < 8:
+            raise ValueError(f"data.sides must be whole numbers of at least 8, got {list(self.sides)}")
+        if len(self.sides) > 1 and self.fit != "full":
+            raise ValueError(
+                f"data.sides must be one with data.fit={self.fit}, got {list(self.sides)}: several need full"
+            )
+
+
+@dataclass
+class ScenesConfig(SizedConfig):
+    """Pictures of several sizes, composed of the objects of a classification set, each with class, box and mask.
+
+    `of`: fashion_mnist or shapes. A picture's height and width are drawn from `smallest` to `largest`, and the
+    number of its objects from `fewest` to `most`; `low` and `high` bound the factor by which an object is enlarged.
+    `overlap`: the share of an object that the next one may hide. `clutter`: how far the ground varies, 1 is the whole
+    grey range; `fragments` pieces of other objects lie about on it.
+    """
+
+    source: str = "scenes"
+    name: str = "scenes"
+    of: str = "fashion_mnist"
+    train: int = 2000
+    test: int = 500
+    smallest: int = 64
+    largest: int = 128
+    fewest: int = 1
+    most: int = 5
+    low: float = 0.6
+    high: float = 1.6
+    overlap: float = 0.3
+    clutter: float = 0.5
+    fragments: int = 6
+    seed: int = 0
+
+    def check(self) -> None:
+        super().check()
+        if self.of not in ("fashion_mnist", "shapes"):
+            raise ValueError(f"data.of must be fashion_mnist or shapes, got {self.of!r}")
+        _within("train", self.train, 1)
+        _within("test", self.test, 1)
+        _within("smallest", self.smallest, 32)
+        _within("largest", self.largest, self.smallest)
+        _within("fewest", self.fewest, 0)
+        _within("most", self.most, max(self.fewest, 1))
+        _within("low", self.low, 0.2)
+        _within("high", self.high, self.low)
+        _within("overlap", self.overlap, 0, 0.9)
+        _within("clutter", self.clutter, 0, 1)
+        _within("fragments", self.fragments, 0)
+        _within("seed", self.seed, 0)
+
+
+@dataclass
+class CocoConfig(SizedConfig):
+    """A folder in the COCO format: `root` holds JSON files of annotations, and pictures.
+
+    `train` and `test`: the files of annotations, as paths inside `root`; where they are null, the files are told by
+    the words train and val or test in their paths, and a single file is split by `test_share` and `seed`. `limit`: a
+    picture whose longer side is more than so many pixels is made smaller; null keeps them all.
+    """
+
+    source: str = "coco"
+    name: str = "coco"
+    root: str = MISSING
+    train: str | None = None
+    test: str | None = None
+    limit: int | None = None
+    channels: int = 3
+    test_share: float = 0.2
+    seed: int = 0
+
+    def check(self) -> None:
+        super().check()
+        if self.root == MISSING:
+            raise ValueError("data.root must be given: the folder with annotations in the COCO format and pictures")
+        if (self.train is None) != (self.test is None):
+            raise ValueError("data.train and data.test must be given both, or neither for those that are found")
+        if self.limit is not None:
+            _within("limit", self.limit, 16)
+        if not 0 < self.test_share < 1:
+            raise ValueError(f"data.test_share must be between 0 and 1, got {self.test_share}")
         _within("seed", self.seed, 0)
         _check_channels(self.channels)
 

@@ -35,7 +35,7 @@ INSTALLED = Path("usr/share/datasets/fashion-mnist")  # below the root that the 
 ROOT = Path("/")
 
 
-def read(config: FashionMnistConfig, root: Path) -> Contents:
+def read(config: FashionMnistConfig, root: Path) -> Contents[Split]:
     """Both splits, images uint8 (60000, 1, 28, 28) and (10000, 1, 28, 28), or resized; the raw files stay in root/raw.
 
     Raises ValueError for a file that fails its checksum, and FileNotFoundError where no source has the files.

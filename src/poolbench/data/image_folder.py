@@ -26,7 +26,7 @@ Load = Callable[[str], bytes]
 Classes = dict[str, list[str]]  # the pictures of each class, as paths inside the folder or archive
 
 
-def read(config: ImageFolderConfig, root: Path) -> Contents:
+def read(config: ImageFolderConfig, root: Path) -> Contents[Split]:
     """Both splits, images uint8 (N, channels, size, size); labels follow the sorted names of the class folders.
 
     Files that are no pictures by their suffix are left out, and so is what stands beside train/ and test/.
@@ -134,12 +134,12 @@ def _counts(part: Classes, classes: list[str]) -> Tensor:
 
 def _decode(files: list[str], load: Load, config: ImageFolderConfig, place: Path) -> Tensor:
     """Every picture, uint8 (N, C, H, W), decoded on all cores: Pillow lets go of the interpreter as it decodes."""
-    first = _picture(files[0], load, config, place)
+    first = decode(files[0], load, config.channels, config.size, place)
     images = np.empty((len(files), *first.shape), np.uint8)
 
     def fill(start: int) -> int:
         for index, file in enumerate(files[start : start + AT_ONCE], start):
-            picture = _picture(file, load, config, place)
+            picture = decode(file, load, config.channels, config.size, place)
             if picture.shape != first.shape:
                 (height, width), (other_height, other_width) = picture.shape[1:], first.shape[1:]
                 raise ValueError(
@@ -156,21 +156,26 @@ def _decode(files: list[str], load: Load, config: ImageFolderConfig, place: Path
     return torch.from_numpy(images)
 
 
-def _picture(file: str, load: Load, config: ImageFolderConfig, place: Path) -> NDArray[np.uint8]:
-    """One picture, upright, uint8 (C, H, W)."""
-    mode = "RGB" if config.channels == 3 else "L"
+def decode(
+    file: str, load: Load, channels: int, size: int | None, place: Path, *, upright: bool = True
+) -> NDArray[np.uint8]:
+    """One picture, uint8 (C, H, W), scaled and cropped to size x size where a size is given.
+
+    `upright`: turned as its camera says. Raises ValueError that names a file that cannot be read.
+    """
+    mode = "RGB" if channels == 3 else "L"
     try:
         with Image.open(io.BytesIO(load(file))) as opened:
-            if config.size:
-                opened.draft(mode, (config.size, config.size))  # a large JPEG need not be decoded in full
-            image = ImageOps.exif_transpose(opened)
+            if size:
+                opened.draft(mode, (size, size))  # a large JPEG need not be decoded in full
+            image = ImageOps.exif_transpose(opened) if upright else opened
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"mode {image.mode} has more than 8 bits a channel")
             if image.has_transparency_data:
                 image = image.convert("RGBA")  # straight to RGB, Pillow warns of palettes with transparency
             image = image.convert(mode)
-            if config.size:
-                image = ImageOps.fit(image, (config.size, config.size), Image.Resampling.BICUBIC)
+            if size:
+                image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
             pixels = np.asarray(image)
     except Exception as error:  # whatever a decoder raises on broken bytes
         reason = "no known format" if isinstance(error, UnidentifiedImageError) else error

@@ -61,7 +61,7 @@ INSIDE: dict[str, Callable[[Array, Array], Array]] = {
 assert tuple(INSIDE) == SHAPE_NAMES
 
 
-def read(config: ShapesConfig, root: Path) -> Contents:
+def read(config: ShapesConfig, root: Path) -> Contents[Split]:
     """Both splits, drawn: images uint8 (N, channels, size, size). The same seed draws the same pictures."""
     train, test = (
         _draw(config, count, np.random.default_rng([config.seed, part]))

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
+from poolbench.evaluation.energy import counter
+
 REPEATS = 3
 
 
@@ -30,6 +32,8 @@ class Cost:
     """Forward and backward of the operators in the slots alone."""
     bytes_saved: float
     """What the slots' operators keep for the backward, of one picture."""
+    energy_j: float | None
+    """Joules of the device for the step with 1,000 pictures; None where the machine does not tell."""
 
 
 class MultiplyAdds(TorchFunctionMode):
@@ -81,13 +85,18 @@ def cost(network: nn.Module, slots: Mapping[str, nn.Module], images: Tensor) -> 
         with saved_tensors_hooks(keep, lambda tensor: tensor):
             operator(received)
         slots_step += _median(partial(_step, operator, received), images)
+    joules = counter(images.device)
+    before = joules() if joules else 0.0
+    step = _median(partial(_step, network, images), images)
+    used = 1e3 * (joules() - before) / (REPEATS + 1) / len(images) if joules else None
     return Cost(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         multiply_adds=arithmetic.total // len(images),
         forward_ms=forward,
-        step_ms=_median(partial(_step, network, images), images),
+        step_ms=step,
         pool_step_ms=slots_step,
         bytes_saved=kept / len(images),
+        energy_j=used,
     )
 
 

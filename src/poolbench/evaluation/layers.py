@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import product
 from math import ceil, floor
 
@@ -11,6 +12,17 @@ from torch import Tensor, nn
 from poolbench.evaluation.answers import BATCH, Model
 from poolbench.evaluation.interval import Estimate, estimates
 from poolbench.evaluation.moves import Move, circular, fourier
+
+PROBES = 64
+"""Pictures at once: memory."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The shape that a layer gives, without the batch; the height and width in pixels that one output of a map sees."""
+
+    shape: list[int]
+    sees: list[int] | None
 
 
 @torch.inference_mode()
@@ -46,6 +58,36 @@ def equivariance(
                 errors[name].append(torch.stack(found, 1).double().mean(1).cpu())
     together = {name: torch.cat(found) for name, found in errors.items()}
     return estimates({name: (error, torch.ones_like(error)) for name, error in together.items()})
+
+
+@torch.inference_mode()
+def geometry(network: nn.Module, layers: Mapping[str, nn.Module], picture: Tensor) -> dict[str, Geometry]:
+    """What each layer gives for `picture` (C, H, W), and how much of the picture one output of a map sees.
+
+    A NaN in a row or a column of the picture reaches the outputs that see it, so this holds for any network; beyond
+    the picture's border nothing is to be seen. It takes the output in the middle.
+
+    >>> layer = nn.Conv2d(1, 2, 3, stride=2)
+    >>> geometry(layer, {"conv": layer}, torch.zeros(1, 9, 9))["conv"]
+    Geometry(shape=[2, 4, 4], sees=[3, 3])
+    """
+    network.eval()
+    with _watched(layers) as seen:
+        network(picture[None])
+        shapes = {name: list(made.shape[1:]) for name, made in seen.items()}
+        sees: dict[str, list[int]] = {name: [] for name, shape in shapes.items() if len(shape) == 3}
+        for axis in (1, 2):
+            probes = picture.repeat(picture.shape[axis], 1, 1, 1)
+            probes.diagonal(dim1=0, dim2=axis + 1).fill_(torch.nan)
+            reached: dict[str, list[Tensor]] = {name: [] for name in sees}
+            for batch in probes.split(PROBES):
+                network(batch)
+                for name, found in reached.items():
+                    _, rows, columns = shapes[name]
+                    found.append(seen[name][:, :, rows // 2, columns // 2].isnan().any(1))
+            for name, found in reached.items():
+                sees[name].append(int(torch.cat(found).sum()))
+    return {name: Geometry(shape, sees.get(name)) for name, shape in shapes.items()}
 
 
 @contextmanager

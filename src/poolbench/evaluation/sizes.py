@@ -1,49 +1,61 @@
-"""How a classifier does on pictures of sizes that it was not trained on."""
+"""How well a classifier does on pictures of several sizes and proportions, and when all are shown larger or smaller."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from poolbench.data.resize import resized
-from poolbench.evaluation.answers import BATCH, Model
-from poolbench.evaluation.interval import Estimate, estimates
+from poolbench.data.fit import by_shape
+from poolbench.data.objects import Scenes
+from poolbench.evaluation.answers import Model
+from poolbench.evaluation.classification import classification
+
+SCALES = {"half": 0.5, "three_quarters": 0.75, "five_quarters": 1.25, "half_more": 1.5}
+"""Sizes at which pictures are shown besides the largest of training, in parts of it."""
+OBLONG = 1.25
+"""From where on the longer side of a picture makes it oblong, in parts of the shorter."""
 
 
-@dataclass(frozen=True)
-class Sized:
-    """Accuracy with its 95 % interval at one size of picture; or why there is none, where the model takes no such."""
+def sized(model: Model, scenes: Scenes, fit: str, side: int, batch_size: int, any_size: bool) -> dict[str, Any]:
+    """Accuracy of a model on scenes, each of the class of its largest object, brought to `side` as `fit` says.
 
-    height: int
-    width: int
-    accuracy: Estimate | None = None
-    refused: str | None = None
+    `size`: of the pictures of each third by area; `aspect`: of those nearly square, and of the oblong. `scale`: with
+    all pictures brought to other sides, where the model takes `any_size`.
+    """
+    logits, labels, numbers = ask(model, scenes, fit, side, batch_size)
+    hit = (logits.argmax(1) == labels).float()
+    height, width = scenes.sizes[numbers].float().unbind(1)
+    thirds = (height * width).argsort().argsort() * 3 // len(hit)
+    oblong = torch.maximum(height, width) >= OBLONG * torch.minimum(height, width)
+    test = {"images": len(hit), "loss": F.cross_entropy(logits, labels).item(), **classification(logits, labels)}
+    return {
+        "test": test,
+        "size": {name: _mean(hit[thirds == third]) for third, name in enumerate(("small", "middle", "large"))},
+        "aspect": {"square": _mean(hit[~oblong]), "oblong": _mean(hit[oblong])},
+        "scale": _scales(model, scenes, fit, side, batch_size) if any_size else {},
+    }
+
+
+def _scales(model: Model, scenes: Scenes, fit: str, side: int, batch_size: int) -> Mapping[str, float]:
+    found = {}
+    for name, scale in SCALES.items():
+        logits, labels, _ = ask(model, scenes, fit, round(scale * side), batch_size)
+        found[name] = (logits.argmax(1) == labels).float().mean().item()
+    return found
 
 
 @torch.inference_mode()
-def sizes(
-    model: Model, images: Tensor, labels: Tensor, factors: Sequence[float], batch_size: int = BATCH
-) -> list[Sized]:
-    """Accuracy on stored pictures uint8 (N, C, H, W) resized by each factor, to whole pixels.
+def ask(model: Model, scenes: Scenes, fit: str, side: int, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (N, classes), labels (N,) and numbers (N,) of the pictures that have an object."""
+    logits, numbers = [], []
+    for indices, images in by_shape(scenes, fit, side).values():
+        numbers.append(indices)
+        logits += [model(batch).float().cpu() for batch in images.split(batch_size)]
+    order = torch.cat(numbers)
+    return torch.cat(logits), scenes.subjects[order], order
 
-    >>> images, labels = torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.long)
-    >>> sizes(lambda batch: torch.eye(2)[[0] * len(batch)], images, labels, [0.5])
-    [Sized(height=4, width=4, accuracy=(1.0, 1.0, 1.0), refused=None)]
-    """
-    found = []
-    for factor in factors:
-        height, width = (max(round(side * factor), 1) for side in images.shape[2:])
-        try:
-            model(resized(images[:1], height, width))
-        except (
-            RuntimeError,
-            ValueError,
-        ) as error:  # a layer of fixed size, or of a patch that does not divide this one
-            found.append(Sized(height, width, refused=str(error).splitlines()[0]))
-            continue
-        pictures = resized(images, height, width)
-        hit = torch.cat([model(batch).argmax(1) for batch in pictures.split(batch_size)]) == labels
-        shares = {"accuracy": (hit.float().cpu(), torch.ones(len(labels)))}
-        found.append(Sized(height, width, estimates(shares)["accuracy"]))
-    return found
+
+def _mean(hit: Tensor) -> float | None:
+    return hit.mean().item() if len(hit) else None

@@ -1,14 +1,26 @@
 """Networks by name, the slots of any model, and `swap`, which puts an operator into them."""
 
-from poolbench.models import classics, cnn, compact, published, transformers
+from poolbench.models import classics, cnn, compact, detection, published, segmentation, transformers
 from poolbench.models.classifier import Normalise, build, initialise
 from poolbench.models.placed import Placed
-from poolbench.models.registry import ORIGINAL, create, names, network, optimizer, options, register
+from poolbench.models.registry import (
+    ORIGINAL,
+    ROLES,
+    create,
+    names,
+    network,
+    optimizer,
+    options,
+    register,
+    takes,
+    task,
+)
 from poolbench.models.slots import Slot, head, slots
 from poolbench.models.swap import swap
 
 __all__ = [
     "ORIGINAL",
+    "ROLES",
     "Normalise",
     "Placed",
     "Slot",
@@ -17,6 +29,7 @@ __all__ = [
     "cnn",
     "compact",
     "create",
+    "detection",
     "head",
     "initialise",
     "names",
@@ -25,7 +38,10 @@ __all__ = [
     "options",
     "published",
     "register",
+    "segmentation",
     "slots",
     "swap",
+    "takes",
+    "task",
     "transformers",
 ]

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from poolbench.models.placed import Placed
-from poolbench.models.registry import create
+from poolbench.models.registry import ROLES, create, task
+
+
+class Prepared(nn.Sequential):
+    """A network behind what prepares its pictures; what comes after them (boxes) reaches the network as it is."""
+
+    normalise: nn.Module
+    network: nn.Module
+
+    def forward(self, images: Tensor, *given: Tensor) -> Any:
+        return self.network(self.normalise(images), *given)
 
 
 class Normalise(nn.Module):
@@ -30,17 +40,19 @@ class Normalise(nn.Module):
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
 
-def build(
-    model: Mapping[str, Any], pool: Mapping[str, Any], head: Mapping[str, Any], info: Mapping[str, Any]
-) -> nn.Module:
-    """The classifier that a configuration describes, for the data set that `info` (a store's) describes.
+def build(config: Mapping[str, Any], info: Mapping[str, Any]) -> nn.Module:
+    """The network that a run's configuration describes, for the data set that `info` (a store's) describes.
 
-    `model`, `pool` and `head` hold a `name` and options. Stored pictures go in, logits (N, classes) come out.
+    Of `config`, `model` and the operators of its slots count, each a `name` and options. Stored pictures go in; a
+    classifier gives logits (N, classes), other tasks have a class more, the first, for the ground.
     """
+    model = config["model"]
     shape = (info["channels"], info["height"], info["width"])
-    network = create(**model, pool=pool, head=head, shape=shape, classes=len(info["classes"]))
+    classes = len(info["classes"]) + (task(model["name"]) != "classification")
+    operators = {role: config[role] for role in ("pool", "head", *ROLES) if role in config}
+    network = create(**model, **operators, shape=shape, classes=classes)
     parts = OrderedDict(normalise=Normalise(info["mean"], info["std"]), network=network)
-    return nn.Sequential(parts).to(memory_format=torch.channels_last)
+    return Prepared(parts).to(memory_format=torch.channels_last)
 
 
 def initialise(model: nn.Module, seed: int) -> None:

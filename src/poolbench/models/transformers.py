@@ -47,19 +47,19 @@ class Vit(nn.Module):
         return self.classifier(self.pool(self.trunk.forward_features(x)))
 
 
-@register("vit_tiny", "adamw")
+@register("vit_tiny", optimizer="adamw")
 def vit_tiny(shape: Shape, classes: int, patch: int = 16) -> nn.Module:
     """ViT-Ti: Touvron et al., 2021."""
     return Vit(shape, classes, patch, 192, 12, 3)
 
 
-@register("vit_small", "adamw")
+@register("vit_small", optimizer="adamw")
 def vit_small(shape: Shape, classes: int, patch: int = 16) -> nn.Module:
     """ViT-S: Touvron et al., 2021."""
     return Vit(shape, classes, patch, 384, 12, 6)
 
 
-@register("vit_mini", "adamw")
+@register("vit_mini", optimizer="adamw")
 def vit_mini(shape: Shape, classes: int, patch: int = 4, width: int = 48, depth: int = 2, heads: int = 3) -> nn.Module:
     """A ViT for pictures of 28 to 64 pixels."""
     from timm.layers import Attention
@@ -71,13 +71,13 @@ def vit_mini(shape: Shape, classes: int, patch: int = 4, width: int = 48, depth:
     return network
 
 
-@register("swin_tiny", "adamw")
+@register("swin_tiny", optimizer="adamw")
 def swin_tiny(shape: Shape, classes: int) -> nn.Module:
     """Swin-T: Liu et al., 2021. Patch merging."""
     return _swin(shape, classes, 4, 96, (2, 2, 6, 2), (3, 6, 12, 24), 7, 0.2)
 
 
-@register("swin_mini", "adamw")
+@register("swin_mini", optimizer="adamw")
 def swin_mini(
     shape: Shape, classes: int, patch: int = 4, width: int = 24, depths: Sequence[int] = (2, 1), window: int = 4
 ) -> nn.Module:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from poolbench.pooling.demonstration import demonstrate
 from poolbench.pooling.registry import KINDS, Kind, Spec, names, spec
 
 KIND_TITLES: dict[Kind, str] = {
@@ -80,32 +81,11 @@ def type_name(annotation: Any) -> str:
 
 def picture(spec: Spec, colour: bool) -> Columns:
     """One map going in and coming out, side by side and in the same shades."""
-    torch.manual_seed(0)
-    channels = 8
-    given = scene()
-    x = torch.stack([given.roll(shift, -1) for shift in range(channels)])[None]
-    if spec.kind == "token":
-        patches = torch.nn.functional.avg_pool2d(x, 7).flatten(2).mT
-        x = torch.cat([patches.mean(1, keepdim=True), patches], 1)
-        given = x[0]
-    boxes = [torch.tensor([[0.0, 4.0, 4.0, 24.0, 24.0]])] if spec.kind == "region" else []
-    with torch.no_grad():
-        output = spec.build(channels).eval()(x, *boxes)[0]
-    pooled = output[0] if output.ndim == 3 else output[None, : given.shape[-1]]
-    low, high = min(given.min(), pooled.min()), max(given.max(), pooled.max())
-    pictures = [half_blocks((each - low) / (high - low), colour) for each in (given, pooled)]
-    captions = [f"{way} {tuple(shape)}" for way, shape in (("in", x.shape[1:]), ("out", output.shape))]
+    shown = demonstrate(spec)
+    low, high = min(shown.given.min(), shown.made.min()), max(shown.given.max(), shown.made.max())
+    pictures = [half_blocks((each - low) / (high - low), colour) for each in (shown.given, shown.made)]
+    captions = [f"{way} {shape}" for way, shape in zip(("in", "out"), shown.shapes, strict=True)]
     return Columns([text.append(caption) for text, caption in zip(pictures, captions, strict=True)], padding=(0, 4))
-
-
-def scene(size: int = 28) -> Tensor:
-    """A picture with an edge, a texture, a slope and a dot, each of which pooling treats in its own way."""
-    rows, columns = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
-    radius = (rows**2 + columns**2).sqrt()
-    ring = ((radius > 0.55) & (radius < 0.85)).float()
-    stripes = 0.6 * ((rows * size / 4).floor() % 2) * (radius < 0.45)
-    dot = ((rows + 0.82).abs() < 0.05) & ((columns + 0.82).abs() < 0.05)
-    return torch.maximum(ring, stripes) + 0.25 * (columns + 1) / 2 + dot
 
 
 def half_blocks(pixels: Tensor, colour: bool) -> Text:

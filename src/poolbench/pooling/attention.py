@@ -116,6 +116,10 @@ class DetailPreserving(Local):
         self.log_alpha = nn.Parameter(torch.zeros(channels, 1, 1))
         self.log_lambda = nn.Parameter(torch.zeros(channels, 1, 1))
 
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        return {"α": wide(self.log_alpha).exp(), "λ": wide(self.log_lambda).exp()}
+
     def forward(self, x: Tensor) -> Tensor:
         values = self.window.split(wide(x))
         mean = reduce(torch.add, values) / len(values)
@@ -171,11 +175,15 @@ class AdaPool(Local):
         start = torch.full((channels if per_channel else 1, 1, 1), beta)
         self.logit = nn.Parameter(start.logit())
 
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        return {"β": wide(self.logit).sigmoid()}
+
     def forward(self, x: Tensor) -> Tensor:
         values = self.window.split(wide(x))
         mean = reduce(torch.add, values) / len(values)
         alike = weighted(values, [_likeness(value, mean) for value in values])
-        beta = wide(self.logit).sigmoid()
+        beta = self.learned["β"]
         mixture = beta * alike + (1 - beta) * weighted(values, values)
         return mixture.to(x.dtype).contiguous(memory_format=layout(x))
 
@@ -223,12 +231,16 @@ class Ordinal(Local):
         rows, columns = self.window.kernel
         self.logits = nn.Parameter(torch.zeros(rows * columns, channels if per_channel else 1, 1, 1))
 
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        return {f"w{rank}": weight for rank, weight in enumerate(wide(self.logits).softmax(0), 1)}
+
     def forward(self, x: Tensor) -> Tensor:
         ordered = self.window.split(wide(x))
         for high, low in exchanges(len(ordered)):
             one, other = ordered[high], ordered[low]
             rises = one < other
             ordered[high], ordered[low] = torch.where(rises, other, one), torch.where(rises, one, other)
-        weights = wide(self.logits).softmax(0)
+        weights = self.learned.values()
         total = reduce(torch.add, (weight * value for weight, value in zip(weights, ordered, strict=True)))
         return total.to(x.dtype).contiguous(memory_format=layout(x))

@@ -219,6 +219,10 @@ class GeM(nn.Module):
         self.p = nn.Parameter(torch.tensor(float(p)), requires_grad=learned)
         self.eps = eps
 
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        return {"p": self.p} if self.p.requires_grad else {}
+
     def forward(self, x: Tensor) -> Tensor:
         return power_mean(wide(x).clamp(min=self.eps).flatten(2), wide(self.p)).to(x.dtype)
 

@@ -91,5 +91,9 @@ class LearnedLp(Local):
         start = math.log(math.expm1(p - 1))
         self.rho = nn.Parameter(torch.full((channels if per_channel else 1, 1, 1), start))
 
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        return {"p": 1 + F.softplus(wide(self.rho))}
+
     def forward(self, x: Tensor) -> Tensor:
-        return power_mean(x, 1 + F.softplus(wide(self.rho)), self.window)
+        return power_mean(x, self.learned["p"], self.window)

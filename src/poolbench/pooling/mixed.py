@@ -82,10 +82,14 @@ class Mixed(Local):
         else:
             self.register_parameter("logit", None)
 
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        return {} if self.logit is None else {"w": wide(self.logit).sigmoid()}
+
     def forward(self, x: Tensor) -> Tensor:
         if self.logit is None:
             return slide("mixed", x, self.window, lambda x: self._blend(self.weight, x), self.weight)
-        return self._blend(wide(self.logit).sigmoid(), x)
+        return self._blend(self.learned["w"], x)
 
     def _blend(self, share: float | Tensor, x: Tensor) -> Tensor:
         return blend(share, maximum(x, self.window), self.average(x), x)
@@ -121,6 +125,10 @@ class Gated(Local):
         super().__init__(kernel_size, stride, padding)
         self.average = Average(kernel_size, stride, padding)
         self.mask = nn.Parameter(torch.zeros(channels if per_channel else 1, *self.window.kernel))
+
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        return {"ω": self.mask}
 
     def forward(self, x: Tensor) -> Tensor:
         largest = maximum(x, self.window)
@@ -165,6 +173,10 @@ class Tree(Local):
         leaves = 2 ** (levels - 1)
         self.leaves = nn.Parameter(torch.rand(leaves, *size) * 2 / (rows * columns))
         self.gates = nn.Parameter(torch.zeros(leaves - 1, *size))
+
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        return {"v": self.leaves, **({"ω": self.gates} if len(self.gates) else {})}
 
     def forward(self, x: Tensor) -> Tensor:
         self.window.shape(*x.shape[-2:])

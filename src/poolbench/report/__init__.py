@@ -3,14 +3,15 @@
 from poolbench.report.page import render
 from poolbench.report.records import Provenance, Result, Study
 from poolbench.report.summary import summarise
-from poolbench.report.tables import history_rows, markdown_table, rows, terminal_table
+from poolbench.report.tables import history_rows, latex, markdown, rows, terminal_table
 
 __all__ = [
     "Provenance",
     "Result",
     "Study",
     "history_rows",
-    "markdown_table",
+    "latex",
+    "markdown",
     "render",
     "rows",
     "summarise",

@@ -1,40 +1,47 @@
 """The answer in sentences, written from a study's rankings by rules that never say more than the intervals hold."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from poolbench.report.records import metric
 from poolbench.report.summary import ACCURACY, CONSISTENCY, SPEED
 
-_SUPERLATIVE = {
-    ACCURACY: "most accurate",
-    CONSISTENCY: "most consistent under shifts",
-    SPEED: "fastest to train on 1,000 images",
-}
-_BEST_VALUE = {
-    ACCURACY: "highest accuracy",
-    CONSISTENCY: "highest shift consistency",
-    SPEED: "shortest training step on 1,000 images",
-}
+TOPICS = {ACCURACY: "Accuracy", CONSISTENCY: "Consistency", SPEED: "Speed"}
+VERDICTS = ("reproduced", "contradicted", "undecided")
+NAMED = 6
+"""How many variants a sentence names; the study's table has them all."""
 
 
 def answer(study: Mapping[str, Any]) -> dict[str, str]:
-    """What one study of a summary says, a sentence a heading: accuracy, consistency, both together, speed."""
-    places = study["rankings"][ACCURACY]
+    """What one study of a summary says, a sentence a heading: each ranked metric, all of them together, its claims."""
+    rankings = study["rankings"]
+    places = rankings[study["ranked"][0]]
     sentences = {}
     if len(places) > 1:
-        sentences["Accuracy"] = leader(study, ACCURACY)
-        sentences["Consistency"] = leader(study, CONSISTENCY)
-        if all(place["n"] > 1 for place in places):
-            sentences["Both"] = both(study)
-        sentences["Speed"] = leader(study, SPEED)
+        sentences = {topic(key): leader(study, key) for key in study["ranked"]}
+        if len(rankings) > 1 and all(place["n"] > 1 for place in places):
+            sentences["Together"] = together(study)
     elif places:
-        sentences["Accuracy"] = (
+        sentences[topic(study["ranked"][0])] = (
             f"Only {study['names'][places[0]['cell']]} has been evaluated, so there is nothing to compare."
         )
+    if study["claims"]:
+        sentences["Claims"] = verdicts(study["claims"])
     if study["missing"]:
         sentences["Missing"] = f"Not evaluated, so not ranked: {listing(study['missing'])}."
     return sentences
+
+
+def topic(key: str) -> str:
+    """What a metric is about, in a word.
+
+    >>> topic("cost.step_ms"), topic("test.macro_f1")
+    ('Speed', 'Macro F1')
+    """
+    title = metric(key).title
+    return TOPICS.get(key, title[0].upper() + title[1:])
 
 
 def leader(study: Mapping[str, Any], key: str) -> str:
@@ -44,30 +51,51 @@ def leader(study: Mapping[str, Any], key: str) -> str:
     name, shown = names[best["cell"]], metric(key)
     if best["low"] is None:
         return (
-            f"{name} has the {_BEST_VALUE[key]}, {shown.quantity(best['mean'])}, in a single run: "
+            f"{name} has the {shown.best}, {shown.quantity(best['mean'])}, in a single run: "
             "without more seeds no difference can be told from chance."
         )
-    figures = f"{shown.quantity(best['mean'])} ({shown.interval(best)}, n = {best['n']})"
+    said = f"{name} has the {shown.best}, {shown.quantity(best['mean'])} ({shown.interval(best)}, n = {best['n']})"
     tied = best["indistinguishable_from"]
     if tied:
-        others = _tied(study, tied, len(places))
-        return f"{name} has the {_BEST_VALUE[key]}, {figures}, but cannot be told apart from {others}."
-    gap = _gap(second["behind"], key)
-    return f"{name} is the {_SUPERLATIVE[key]}: {figures}, ahead of {names[second['cell']]} by {gap}."
+        return f"{said}, but cannot be told apart from {_tied(study, tied, len(places))}."
+    return f"{said}, ahead of {names[second['cell']]} by {_gap(second['behind'], key)}."
 
 
-def both(study: Mapping[str, Any]) -> str:
-    """Whether one variant holds up in accuracy and consistency at once; only for studies with repeated runs."""
-    names = study["names"]
-    accurate, consistent = (_not_behind(study["rankings"][key]) for key in (ACCURACY, CONSISTENCY))
-    holding = [names[cell] for cell in accurate if cell in consistent]
-    if holding:
-        verb = "is" if len(holding) == 1 else "are"
-        return f"In both at once, {listing(holding)} {verb} not measurably behind the best."
-    return (
-        f"No variant holds both: {names[accurate[0]]} is measurably less consistent than {names[consistent[0]]}, "
-        f"and {names[consistent[0]]} measurably less accurate than {names[accurate[0]]}."
-    )
+def together(study: Mapping[str, Any]) -> str:
+    """Which variants hold up in all ranked metrics at once, else in two of them; for studies with repeated runs."""
+    names, rankings = study["names"], study["rankings"]
+    best = {key: _not_behind(places) for key, places in rankings.items()}
+
+    def holding(keys: Sequence[str]) -> list[str]:
+        return [names[cell] for cell in best[keys[0]] if all(cell in best[key] for key in keys)]
+
+    asked = listing(topic(key).lower() for key in best)
+    if held := holding(list(best)):
+        verb = "is" if len(held) == 1 else "are"
+        return f"In {asked} at once, {few(held)} {verb} not measurably behind the best."
+    said = f"No variant is among the best in {asked} at once."
+    if len(best) > 2:
+        pairs = [
+            f"{few(held)} in {listing(topic(key).lower() for key in keys)}"
+            for keys in combinations(best, 2)
+            if (held := holding(keys))
+        ]
+        said += f" Among the best in two: {'; '.join(pairs)}." if pairs else " Nor is any in two of them."
+    return said
+
+
+def verdicts(claims: Sequence[Mapping[str, Any]]) -> str:
+    """How many published claims hold here.
+
+    >>> verdicts([{"verdict": "undecided"}, {"verdict": "reproduced"}])
+    'Of 2 published claims, 1 is reproduced and 1 undecided.'
+    """
+    counts = Counter(claim["verdict"] for claim in claims)
+    if len(claims) == 1:
+        return f"The published claim is {claims[0]['verdict']}: {claims[0]['says']}."
+    found = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
+    first, _, rest = listing(found).partition(" ")
+    return f"Of {len(claims)} published claims, {first} {'is' if first == '1' else 'are'} {rest}."
 
 
 def finding(claim: Mapping[str, Any]) -> str:
@@ -75,8 +103,7 @@ def finding(claim: Mapping[str, Any]) -> str:
     ahead, shown = claim["ahead"], metric(claim["metric"])
     if ahead is None:
         return "not evaluated on seeds that both share"
-    unit = "points" if shown.unit == "%" else shown.unit
-    figures = f"{shown.difference(ahead['mean'])} {unit} ({shown.difference_interval(ahead)}, n = {ahead['n']})"
+    figures = f"{shown.difference(ahead['mean'])} {shown.step} ({shown.difference_interval(ahead)}, n = {ahead['n']})"
     if claim["verdict"] != "undecided" or ahead["low"] is None:
         return figures
     more = "more than 1,000" if claim["seeds_needed"] is None else f"about {claim['seeds_needed']:,}"
@@ -93,8 +120,17 @@ def listing(words: Iterable[str]) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
+def few(words: Sequence[str]) -> str:
+    """The first of many words, and how many more there are.
+
+    >>> few(list("abcdefghi"))
+    'a, b, c, d, e, f and 3 others'
+    """
+    return listing(words) if len(words) <= NAMED + 1 else listing([*words[:NAMED], f"{len(words) - NAMED} others"])
+
+
 def _tied(study: Mapping[str, Any], tied: Sequence[str], cells: int) -> str:
-    return "any other" if 2 < cells == len(tied) + 1 else listing(study["names"][cell] for cell in tied)
+    return "any other" if 2 < cells == len(tied) + 1 else few([study["names"][cell] for cell in tied])
 
 
 def _not_behind(places: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -105,7 +141,6 @@ def _not_behind(places: Sequence[Mapping[str, Any]]) -> list[str]:
 def _gap(behind: Mapping[str, Any], key: str) -> str:
     """The size of a paired difference that is known to leave zero out."""
     shown = metric(key)
-    unit = "points" if shown.unit == "%" else shown.unit
     sizes = (abs(behind["mean"]), *sorted((abs(behind["low"]), abs(behind["high"]))))
     mean, low, high = (shown.difference(size).lstrip("+") for size in sizes)
-    return f"{mean} {unit} ({low} to {high})"
+    return f"{mean} {shown.step} ({low} to {high})"

@@ -4,22 +4,25 @@ Ink, grid and hover colours are left to the page's style sheet, so that a figure
 are escaped here, because plotly reads its texts as HTML.
 """
 
+import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import cycle, pairwise
+from itertools import pairwise
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from poolbench.report.records import Result, metric
-from poolbench.report.statistics import frontier
-from poolbench.report.summary import ACCURACY, CONSISTENCY, Json
+from poolbench.report.summary import Json, estimated
 
-PALETTE = ("#3b7dd8", "#d1602c", "#2a9a6c", "#a35bc2", "#b8860b", "#cf4a6b", "#2b98ad", "#86755a", "#6d74d6", "#74932a")
+POINT = "#3b7dd8"
 MUTED = "#8b8f98"
 MAP_SCALE = "Cividis"
+LABELLED = 14
+"""Up to how many points each has its name beside it."""
 
 LAYOUT = go.Layout(
     template="none",
@@ -35,44 +38,92 @@ LAYOUT = go.Layout(
 )
 
 
-def tradeoff(cells: Mapping[str, Json], names: Mapping[str, str], colors: Mapping[str, str]) -> go.Figure:
-    """Accuracy against shift consistency: a point a cell with both intervals, and a dotted line along the frontier."""
-    points = {cell: (_shown(summary, ACCURACY)[0], _shown(summary, CONSISTENCY)[0]) for cell, summary in cells.items()}
-    edge = [points[cell] for cell in frontier(points)]
+def scatter(summary: Json, study: Json, x: str, y: str, shade: str | None = None) -> go.Figure:
+    """A study's cells by two metrics, with both intervals, shaded by a third; a ring marks those that no other beats.
+
+    Hovering shows a cell's figures and the command that repeats it. Where cells are many, only those have a name.
+    """
+    cells, names = [place["cell"] for place in study["rankings"][x]], study["names"]
+    points = {cell: (_shown(summary, cell, x)[0], _shown(summary, cell, y)[0]) for cell in cells}
+    margins = {cell: (_shown(summary, cell, x)[1], _shown(summary, cell, y)[1]) for cell in cells}
+    labelled = {cell: names[cell] for cell in cells if len(cells) <= LABELLED or cell in study["frontier"]}
+    places = {cell: (_along(across, x), _along(up, y)) for cell, (across, up) in points.items()}
+    positions = label_positions(places, labelled)
     figure = go.Figure(layout=LAYOUT)
+    bar = {"type": "data", "thickness": 1.25, "width": 0, "color": _faint(MUTED)}
     figure.add_scatter(
-        x=[x for x, _ in edge],
-        y=[y for _, y in edge],
-        mode="lines",
-        line={"color": MUTED, "width": 1.5, "dash": "dot"},
-        hoverinfo="skip",
+        x=[points[cell][0] for cell in cells],
+        y=[points[cell][1] for cell in cells],
+        error_x={"array": [margins[cell][0] for cell in cells], **bar},
+        error_y={"array": [margins[cell][1] for cell in cells], **bar},
+        mode="markers+text",
+        marker={
+            "size": [13 if cell in study["frontier"] else 9 for cell in cells],
+            "line": {"color": MUTED, "width": [2.5 if cell in study["frontier"] else 0.5 for cell in cells]},
+            **_shading(summary, cells, shade),
+        },
+        text=[escape(labelled.get(cell, "")) for cell in cells],
+        textposition=[positions.get(cell, "top center") for cell in cells],
+        hovertext=[_hover(summary, cell, names[cell], study["ranked"]) for cell in cells],
+        hovertemplate="%{hovertext}<extra></extra>",
     )
-    positions = label_positions(points, names)
-    reach: dict[str, list[float]] = {"x": [], "y": []}
-    for cell, summary in cells.items():
-        (x, x_margin), (y, y_margin) = _shown(summary, ACCURACY), _shown(summary, CONSISTENCY)
-        reach["x"] += [x - (x_margin or 0), x + (x_margin or 0)]
-        reach["y"] += [y - (y_margin or 0), y + (y_margin or 0)]
-        bar = {"type": "data", "thickness": 1.25, "width": 0, "color": _faint(colors[cell])}
-        figure.add_scatter(
-            x=[x],
-            y=[y],
-            error_x={"array": [x_margin], **bar},
-            error_y={"array": [y_margin], **bar},
-            mode="markers+text",
-            marker={"color": colors[cell], "size": 11},
-            text=[escape(names[cell])],
-            textposition=positions[cell],
-            cliponaxis=False,
-            hovertemplate=_hover(names[cell], summary) + "<extra></extra>",
-        )
-    figure.update_xaxes(title_text=metric(ACCURACY).heading, range=_padded(reach["x"], 0.1))
-    figure.update_yaxes(title_text=metric(CONSISTENCY).heading, range=_padded(reach["y"], 0.06))
-    return figure.update_layout(height=500)
+    figure.update_xaxes(title_text=metric(x).heading, **_axis([places[cell][0] for cell in cells], x))
+    figure.update_yaxes(title_text=metric(y).heading, **_axis([places[cell][1] for cell in cells], y))
+    return figure.update_layout(height=480)
+
+
+def _along(value: float, key: str) -> float:
+    """Where a value lies on its axis: times differ by factors."""
+    return math.log10(value) if metric(key).timed else value
+
+
+def _axis(places: Sequence[float], key: str) -> dict[str, Any]:
+    """An axis that keeps the means apart; bars longer than that leave the plot."""
+    room = 0.18 * (max(places) - min(places) or 0.1)
+    ends = {"range": [min(places) - room, max(places) + room]}
+    return ends | ({"type": "log", **_marks(*ends["range"])} if metric(key).timed else {})
+
+
+def _marks(low: float, high: float) -> dict[str, Any]:
+    """Round numbers on a logarithmic axis between two powers of ten."""
+    round_ones = [factor * 10.0**power for power in range(-3, 7) for factor in (1, 2, 5)]
+    shown = [number for number in round_ones if low <= math.log10(number) <= high]
+    if len(shown) < 2:
+        shown = [float(f"{10**place:.2g}") for place in (low, (low + high) / 2, high)]
+    return {"tickvals": shown, "ticktext": [f"{number:,g}" for number in shown]}
+
+
+def _shading(summary: Json, cells: Sequence[str], key: str | None) -> dict[str, Any]:
+    if key is None:
+        return {"color": POINT}
+    shades = [_along(_shown(summary, cell, key)[0], key) for cell in cells]
+    marks: dict[str, Any] = {"nticks": 4}
+    if metric(key).timed:
+        marks = _marks(min(shades), max(shades))
+        marks["tickvals"] = [math.log10(number) for number in marks["tickvals"]]
+    return {
+        "color": shades,
+        "colorscale": MAP_SCALE,
+        "reversescale": not metric(key).higher_is_better,
+        "showscale": True,
+        "colorbar": {
+            "title": {"text": metric(key).heading, "side": "top"},
+            "orientation": "h",
+            "thickness": 8,
+            "len": 0.45,
+            "x": 1,
+            "xanchor": "right",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "ypad": 0,
+            "outlinewidth": 0,
+            **marks,
+        },
+    }
 
 
 def label_positions(points: Mapping[str, tuple[float, float]], names: Mapping[str, str]) -> dict[str, str]:
-    """Where each point's name goes so that names keep off each other and off points, as far as four places allow.
+    """Where the names of points go so that they keep off each other and off points, as far as four places allow.
 
     Sizes are shares of a plot 640 pixels wide and 400 high.
     """
@@ -81,8 +132,8 @@ def label_positions(points: Mapping[str, tuple[float, float]], names: Mapping[st
     dots = {cell: (x / spans[0] * width, y / spans[1] * height) for cell, (x, y) in points.items()}
     taken = [(x - 7, x + 7, y - 7, y + 7) for x, y in dots.values()]
     chosen = {}
-    for cell, (x, y) in dots.items():
-        length = 7.5 * len(names[cell])
+    for cell, name in names.items():
+        (x, y), length = dots[cell], 7.5 * len(name)
         boxes = {
             "top center": (x - length / 2, x + length / 2, y + 8, y + 24),
             "bottom center": (x - length / 2, x + length / 2, y - 24, y - 8),
@@ -92,51 +143,6 @@ def label_positions(points: Mapping[str, tuple[float, float]], names: Mapping[st
         chosen[cell] = min(boxes, key=lambda place: sum(_overlap(boxes[place], other) for other in taken))
         taken.append(boxes[chosen[cell]])
     return chosen
-
-
-def learning_curve(runs: Sequence[Result], band: Mapping[int, tuple[float, float]], color: str) -> go.Figure:
-    """Validation accuracy by epoch: a line a seed, over the grey band that all cells' runs span.
-
-    `band` gives the lowest and the highest accuracy of any run at an epoch.
-    """
-    epochs = sorted(band)
-    figure = go.Figure(layout=LAYOUT)
-    figure.add_scatter(
-        x=[*epochs, *reversed(epochs)],
-        y=[100 * band[epoch][1] for epoch in epochs] + [100 * band[epoch][0] for epoch in reversed(epochs)],
-        fill="toself",
-        fillcolor=_faint(MUTED, 0.18),
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-    )
-    for run in runs:
-        history = run.metrics["history"]
-        figure.add_scatter(
-            x=[epoch["epoch"] for epoch in history],
-            y=[100 * epoch["validation_top1"] for epoch in history],
-            mode="lines+markers",
-            line={"color": color, "width": 1.75},
-            marker={"size": 4},
-            hovertemplate=f"seed {run.seed}, epoch %{{x}}: %{{y:.1f}} %<extra></extra>",
-        )
-    figure.update_xaxes(tickformat="d", nticks=5, dtick=1 if len(epochs) <= 6 else None)
-    figure.update_yaxes(nticks=4, range=_padded([100 * end for ends in band.values() for end in ends], 0.06))
-    return figure.update_layout(height=170, margin={"l": 30, "r": 8, "t": 6, "b": 24}, font={"size": 11})
-
-
-def learning_band(results: Sequence[Result]) -> dict[int, tuple[float, float]]:
-    """The lowest and the highest validation accuracy of any run at each epoch."""
-    accuracies: dict[int, list[float]] = {}
-    for run in results:
-        for epoch in run.metrics["history"]:
-            accuracies.setdefault(epoch["epoch"], []).append(epoch["validation_top1"])
-    return {epoch: (min(values), max(values)) for epoch, values in accuracies.items()}
-
-
-def cell_colors(cells: Iterable[str]) -> dict[str, str]:
-    """The colour that each cell has in every figure; more cells than colours share them."""
-    return dict(zip(cells, cycle(PALETTE), strict=False))
 
 
 @dataclass(frozen=True)
@@ -163,47 +169,6 @@ def map_gradient(steps: int = 8) -> list[str]:
     return colors
 
 
-def diagonal(by_cell: Mapping[str, Sequence[Result]], example: int, colors: Mapping[str, str]) -> go.Figure:
-    """Probability of the true class of one example picture along the diagonal, a line a cell, averaged over seeds."""
-    figure = go.Figure(layout=LAYOUT)
-    for cell, runs in by_cell.items():
-        lines = [run.metrics["shift"]["diagonal"]["probability"][example] for run in runs]
-        figure.add_scatter(
-            x=runs[0].metrics["shift"]["diagonal"]["steps"],
-            y=[100 * sum(values) / len(lines) for values in zip(*lines, strict=True)],
-            mode="lines+markers",
-            line={"color": colors[cell], "width": 1.75},
-            marker={"size": 4},
-            name=escape(cell),
-            hovertemplate=f"{escape(cell)}, shift %{{x}}: %{{y:.0f}} %<extra></extra>",
-        )
-    figure.update_xaxes(tickformat="d", nticks=7)
-    figure.update_yaxes(range=[-3, 103], nticks=4)
-    return figure.update_layout(height=170, margin={"l": 30, "r": 8, "t": 6, "b": 24}, font={"size": 11})
-
-
-def layers(by_cell: Mapping[str, Sequence[Result]], names: Mapping[str, str], colors: Mapping[str, str]) -> go.Figure:
-    """Equivariance error of each layer, from the first to the last: a line a cell, averaged over seeds."""
-    figure = go.Figure(layout=LAYOUT)
-    for cell, runs in by_cell.items():
-        found = [run.metrics["layers"] for run in runs]
-        figure.add_scatter(
-            x=list(found[0]),
-            y=[sum(errors[layer][0] for errors in found) / len(found) for layer in found[0]],
-            mode="lines+markers",
-            line={"color": colors[cell], "width": 1.75},
-            marker={"size": 5},
-            name=escape(names[cell]),
-            hovertemplate=f"{escape(names[cell])}, n = {len(runs)}, %{{x}}: %{{y:.3f}}<extra></extra>",
-        )
-    figure.update_yaxes(title_text="Equivariance error", rangemode="tozero")
-    return figure.update_layout(
-        height=420,
-        showlegend=True,
-        legend={"orientation": "h", "y": -0.15, "entrywidth": 0.24, "entrywidthmode": "fraction"},
-    )
-
-
 def _mean_map(runs: Sequence[Result]) -> dict[tuple[int, int], float]:
     """Mean accuracy at each shift (dx, dy), the picture in place at (0, 0), row by row."""
     found: dict[tuple[int, int], list[float]] = {}
@@ -220,27 +185,21 @@ def _squares(places: Mapping[tuple[int, int], float], low: float, high: float) -
     return [Square(dx, dy, value, color) for ((dx, dy), value), color in zip(places.items(), colors, strict=True)]
 
 
-def _shown(summary: Json, key: str) -> tuple[float, float | None]:
+def _shown(summary: Json, cell: str, key: str) -> tuple[float, float | None]:
     """A metric's mean and half its interval, as shown."""
-    section, name = key.split(".")
-    estimate, scale = summary[section][name], metric(key).scale
-    margin = None if estimate["low"] is None else (estimate["high"] - estimate["mean"]) * scale
-    return estimate["mean"] * scale, margin
+    found, scale = estimated(summary, cell, key), metric(key).scale
+    assert found is not None  # a study ranks by what all its cells have
+    margin = None if found["low"] is None else (found["high"] - found["mean"]) * scale
+    return found["mean"] * scale, margin
 
 
-def _padded(values: Sequence[float], share: float) -> list[float]:
-    """The values' range with room for names on either side."""
-    room = share * (max(values) - min(values) or 1.0)
-    return [min(values) - room, max(values) + room]
-
-
-def _hover(name: str, summary: Json) -> str:
-    lines = [f"<b>{escape(name)}</b>, n = {len(summary['seeds'])}"]
-    for key in (ACCURACY, CONSISTENCY):
-        section, field = key.split(".")
-        estimate = summary[section][field]
-        lines.append(f"{metric(key).quantity(estimate['mean'])} {metric(key).title} ({metric(key).interval(estimate)})")
-    return "<br>".join([*lines, "", *map(escape, textwrap.wrap(summary["command"], 56))])
+def _hover(summary: Json, cell: str, name: str, keys: Sequence[str]) -> str:
+    lines = [f"<b>{escape(name)}</b>, n = {len(summary['cells'][cell]['seeds'])}"]
+    for key in keys:
+        found = estimated(summary, cell, key)
+        assert found is not None
+        lines.append(f"{metric(key).quantity(found['mean'])} {metric(key).title} ({metric(key).interval(found)})")
+    return "<br>".join([*lines, "", *map(escape, textwrap.wrap(summary["cells"][cell]["command"], 56))])
 
 
 def _overlap(box: tuple[float, ...], other: tuple[float, ...]) -> float:

@@ -30,6 +30,27 @@ class Metric:
         title = self.title[0].upper() + self.title[1:]
         return f"{title}, {self.unit}" if self.unit else title
 
+    @property
+    def best(self) -> str:
+        """What the leader has.
+
+        >>> metric("cost.step_ms").best
+        'shortest training step'
+        """
+        if self.timed:
+            return f"shortest {self.title}"
+        return f"{'highest' if self.higher_is_better else 'lowest'} {self.title}"
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is a time, which differs by factors."""
+        return self.unit in ("ms", "s")
+
+    @property
+    def step(self) -> str:
+        """What differences of it are counted in."""
+        return "points" if self.unit == "%" else self.unit
+
     def number(self, value: float) -> str:
         """The value without its unit.
 
@@ -54,7 +75,10 @@ class Metric:
         """
         if estimate["low"] is None:
             return "interval unknown"
-        return f"{self.number(estimate['low'])} to {self.number(estimate['high'])}"
+        low, high = estimate["low"], estimate["high"]
+        if self.unit == "%":  # a t interval does not know that a share ends at 0 and at 1
+            low, high = max(low, 0.0), min(high, 1.0)
+        return f"{self.number(low)} to {self.number(high)}"
 
     def difference(self, value: float) -> str:
         """A signed difference, one decimal finer than the values themselves.
@@ -92,12 +116,39 @@ METRICS = (
     Metric("shift.logit_drift", "logit drift", digits=2, higher_is_better=False),
     Metric("shift.largest_drift", "logit drift, worst shift", digits=2, higher_is_better=False),
     _share("shift.probability_variation", "variation of the true class's probability", higher_is_better=False),
+    _share("centre.r2", "told variance of the centre"),
+    _share("centre.error", "error of the centre, of the side", higher_is_better=False),
+    _share("count.r2", "told variance of the count"),
+    Metric("count.error", "miscount", "objects", digits=2, higher_is_better=False),
+    _share("map.kept", "rebuilt variance of the map"),
+    _share("test.map", "average precision"),
+    _share("test.map50", "average precision at .5"),
+    _share("test.map75", "average precision at .75"),
+    _share("test.object_accuracy", "accuracy on objects"),
+    Metric("test.box_error", "box error", "pixels", digits=2, higher_is_better=False),
+    Metric("test.shift_error", "error of displaced boxes", "pixels", digits=2, higher_is_better=False),
+    _share("size.small", "accuracy, smallest third of pictures"),
+    _share("size.middle", "accuracy, middle third"),
+    _share("size.large", "accuracy, largest third"),
+    _share("aspect.square", "accuracy, nearly square"),
+    _share("aspect.oblong", "accuracy, oblong"),
+    _share("scale.half", "accuracy at half the size"),
+    _share("scale.three_quarters", "accuracy at 3/4 of the size"),
+    _share("scale.five_quarters", "accuracy at 5/4 of the size"),
+    _share("scale.half_more", "accuracy at 3/2 of the size"),
+    Metric("speed.ratio", "speed beside region by region", "times"),
+    Metric("speed.features_ratio", "that of the maps alone", "times"),
+    Metric("speed.seconds", "time a picture", "s", digits=3, higher_is_better=False),
+    _share("test.miou", "mean IoU"),
+    _share("test.boundary_iou", "boundary IoU"),
+    _share("test.pixels", "pixel accuracy"),
     Metric("cost.parameters", "parameters", digits=0, higher_is_better=False),
     Metric("cost.multiply_adds", "multiply-adds", "M", 1e-6, 2, higher_is_better=False),
     Metric("cost.forward_ms", "forward", "ms", higher_is_better=False),
     Metric("cost.step_ms", "training step", "ms", higher_is_better=False),
     Metric("cost.pool_step_ms", "pooling's part of the step", "ms", higher_is_better=False),
     Metric("cost.bytes_saved", "kept for backward", "kB", 1e-3, higher_is_better=False),
+    Metric("cost.energy_j", "energy of a training step", "J", digits=2, higher_is_better=False),
     Metric("duration.train_s", "training", "s", higher_is_better=False),
     Metric("duration.evaluate_s", "evaluation", "s", higher_is_better=False),
 )
@@ -116,7 +167,7 @@ class Result:
     """One run that was evaluated: its cell, its seed, what its configuration chose, and the parsed evaluation.
 
     `labels` name the choices: model, data, pool, head, budget. Raises ValueError when the evaluation is of another
-    schema or lacks a metric.
+    schema.
     """
 
     cell: str
@@ -131,32 +182,48 @@ class Result:
                 f"evaluation of {self.cell}, seed {self.seed} has schema {found}, "
                 f"the report reads {SCHEMA}: evaluate it again"
             )
-        for key in _BY_KEY:
-            section, name = key.split(".")
-            if name not in self.metrics.get(section, {}):
-                raise ValueError(f"evaluation of {self.cell}, seed {self.seed} has no {key}: evaluate it again")
+
+    def has(self, key: str) -> bool:
+        """Whether the metric at `key` was measured: a task has its own, and not every machine tells its energy."""
+        section, name = key.split(".")
+        return self.metrics.get(section, {}).get(name) is not None
 
     def value(self, key: str) -> float:
-        """The run's value of the metric at `key`."""
+        """The run's value of the metric at `key`. Raises ValueError where it was not measured."""
+        if not self.has(key):
+            raise ValueError(f"evaluation of {self.cell}, seed {self.seed} has no {key}: evaluate it again")
         section, name = key.split(".")
         return float(self.metrics[section][name])
 
 
+def measured(results: Sequence[Result]) -> list[Metric]:
+    """The metrics that all of these runs have."""
+    return [each for each in METRICS if all(run.has(each.key) for run in results)]
+
+
 @dataclass(frozen=True)
 class Study:
-    """One question, the factor that varies (`pool`, `head`), the cells that answer it, and the claims it tests."""
+    """One question, the factor that varies (`pool`, `head`), the cells that answer it, and the claims it tests.
+
+    `metric` is the one that it ranks by.
+    """
 
     name: str
     question: str
     factor: str
     cells: Sequence[str]
     claims: Sequence[Claim] = ()
+    metric: str = "test.top1"
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the figures came from: the environment, the commands that repeat everything, and each cell's own."""
+    """Where the figures came from: the environment, the commands that repeat everything, and each cell's own.
+
+    `lock` is the digest of what DVC has locked, where DVC made the runs.
+    """
 
     environment: Mapping[str, Any]
     commands: Sequence[str]
     repeat: Mapping[str, str] = field(default_factory=dict)
+    lock: str | None = None

@@ -1,4 +1,4 @@
-"""What the report's section on shifts shows of each cell's runs: its tables, and the pictures that flip."""
+"""What a study shows of its cells' runs under shifts: tables, layers, examples, and the pictures that flip."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,9 +7,10 @@ from statistics import fmean
 from typing import Any
 
 from poolbench.evaluation import CORRUPTIONS, PROTOCOLS, Protocol
-from poolbench.report.records import Metric, Result, metric
+from poolbench.report.drawings import Chart, Line, chart
+from poolbench.report.records import METRICS, Metric, Result, metric
 from poolbench.report.statistics import estimate
-from poolbench.report.summary import Json
+from poolbench.report.summary import Json, estimated
 
 FLIPS = 4
 
@@ -33,6 +34,83 @@ class Flipping:
     picture: str
     label: str
     answers: Sequence[tuple[str, float]]
+
+
+def columns(summary: Json, cells: Sequence[str], *sections: str) -> list[Column]:
+    """The metrics of some sections of an evaluation that any of the cells has."""
+    found = []
+    for each in METRICS:
+        if each.key.partition(".")[0] in sections:
+            estimates = {cell: mean for cell in cells if (mean := estimated(summary, cell, each.key))}
+            if estimates:
+                found.append(Column(each.heading, each, estimates))
+    return found
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of one cell: equivariance error, its share of the largest in the study, output size, field of view."""
+
+    error: float
+    share: float
+    shape: str
+    sees: str
+
+
+def layers(by_cell: ByCell) -> list[tuple[list[str], dict[str, list[Layer]]]]:
+    """Cells with the same layers together: the layers' names, and each cell's, means over its runs."""
+    largest = max(
+        (errors[0] for runs in by_cell.values() for run in runs for errors in run.metrics["layers"].values()), default=0
+    )
+    alike: dict[tuple[str, ...], dict[str, list[Layer]]] = {}
+    for cell, runs in by_cell.items():
+        names = tuple(runs[0].metrics["layers"])
+        alike.setdefault(names, {})[cell] = [_layer(runs, name, largest) for name in names]
+    return [(list(names), cells) for names, cells in alike.items()]
+
+
+def _layer(runs: Sequence[Result], name: str, largest: float) -> Layer:
+    error = fmean(run.metrics["layers"][name][0] for run in runs)
+    geometry = runs[0].metrics["geometry"][name]
+    return Layer(
+        error,
+        error / (largest or 1.0),
+        " × ".join(map(str, geometry["shape"])),
+        " × ".join(map(str, geometry["sees"] or [])),
+    )
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test picture, what it shows, and the probability of that along the diagonal, for each cell."""
+
+    picture: str
+    label: str
+    lines: Mapping[str, Chart]
+    lowest: Mapping[str, float]
+
+
+def examples(by_cell: ByCell) -> list[Example]:
+    """The first test pictures of a study on one data set; none where its cells see different ones."""
+    if len({run.metrics["data"]["checksum"] for runs in by_cell.values() for run in runs}) != 1:
+        return []
+    metrics = next(iter(by_cell.values()))[0].metrics
+    return [
+        _example(by_cell, place, metrics["pictures"][str(place)], metrics["data"]["classes"][label])
+        for place, label in enumerate(metrics["shift"]["diagonal"]["labels"])
+    ]
+
+
+def _example(by_cell: ByCell, place: int, picture: str, label: str) -> Example:
+    lines, lowest = {}, {}
+    for cell, runs in by_cell.items():
+        steps = runs[0].metrics["shift"]["diagonal"]["steps"]
+        found = [run.metrics["shift"]["diagonal"]["probability"][place] for run in runs]
+        means = [100 * fmean(values) for values in zip(*found, strict=True)]
+        line = Line(list(zip(steps, means, strict=True)))
+        lines[cell] = chart([line], (steps[0], steps[-1]), (0, 100), size=(96, 30), bare=True)
+        lowest[cell] = min(means)
+    return Example(picture, label, lines, lowest)
 
 
 def protocols(by_cell: ByCell) -> list[Column]:

@@ -5,9 +5,10 @@ random operators), on one test set. Cells share seeds, so two of them are compar
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TypeVar
 
 CONFIDENCE = 0.95
 MOST_SEEDS = 1000
@@ -134,15 +135,48 @@ def told_apart(cells: Mapping[str, Runs]) -> set[frozenset[str]]:
     chances = {
         frozenset(pair): _chance(means[pair[0]] - means[pair[1]], error, degrees) for pair in combinations(cells, 2)
     }
-    apart: set[frozenset[str]] = set()
-    for tested, (pair, chance) in enumerate(sorted(chances.items(), key=lambda item: item[1])):
+    return {pair for pair in holm(chances) if _leaves_zero_out(cells, pair)}
+
+
+def _leaves_zero_out(cells: Mapping[str, Runs], pair: frozenset[str]) -> bool:
+    ours, theirs = pair
+    difference = paired_difference(cells[ours], cells[theirs])
+    return difference is not None and difference.excludes_zero
+
+
+def _logarithms(cells: Mapping[str, Runs]) -> dict[str, Runs]:
+    return {cell: {seed: math.log(value) for seed, value in runs.items()} for cell, runs in cells.items()}
+
+
+Tested = TypeVar("Tested", bound=Hashable)
+
+
+def holm(chances: Mapping[Tested, float]) -> list[Tested]:
+    """What may be called different, of p values, with at most 5 % chance that any of it is not.
+
+    >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
+    ['a']
+    """
+    passed = []
+    for tested, (name, chance) in enumerate(sorted(chances.items(), key=lambda item: item[1])):
         if chance > (1 - CONFIDENCE) / (len(chances) - tested):
             break
-        ours, theirs = pair
-        difference = paired_difference(cells[ours], cells[theirs])
-        if difference is not None and difference.excludes_zero:
-            apart.add(pair)
-    return apart
+        passed.append(name)
+    return passed
+
+
+def changed(differences: Mapping[Tested, Estimate]) -> list[Tested]:
+    """The paired differences that are not 0, with at most 5 % chance that any of them is.
+
+    >>> changed({"a": estimate([1.0, 1.1, 1.2]), "b": estimate([-1.0, 0.1, 1.2]), "c": estimate([0.0, 0.0])})
+    ['a']
+    """
+    chances = {}
+    for name, each in differences.items():
+        if each.high is not None:
+            error = (each.high - each.mean) / t_quantile(each.n - 1)
+            chances[name] = _chance(each.mean, error, each.n - 1)
+    return holm(chances)
 
 
 def _chance(difference: float, error: float, degrees: int) -> float:
@@ -168,15 +202,19 @@ class Place:
     indistinguishable_from: tuple[str, ...]
 
 
-def rank(cells: Mapping[str, Runs], higher_is_better: bool = True) -> list[Place]:
+def rank(cells: Mapping[str, Runs], higher_is_better: bool = True, by_factors: bool = False) -> list[Place]:
     """The cells from best mean to worst, each with those that it cannot be told apart from.
+
+    What differs `by_factors`, as times do, errs by factors too: there the pooled error is that of the logarithms.
 
     >>> [place.cell for place in rank({"a": {0: 1.0, 1: 1.1}, "b": {0: 2.0, 1: 2.1}})]
     ['b', 'a']
     """
     estimates = {cell: estimate(list(runs.values())) for cell, runs in cells.items()}
     order = sorted(cells, key=lambda cell: estimates[cell].mean, reverse=higher_is_better)
-    pairs = told_apart(cells)
+    pairs = told_apart(_logarithms(cells) if by_factors else cells)
+    if by_factors:
+        pairs = {pair for pair in pairs if _leaves_zero_out(cells, pair)}
     places = []
     for index, cell in enumerate(order):
         apart = [frozenset((cell, other)) in pairs for other in order]
@@ -195,14 +233,17 @@ def rank(cells: Mapping[str, Runs], higher_is_better: bool = True) -> list[Place
     return places
 
 
-def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """The cells that no other beats in both coordinates (more is better), by rising first coordinate.
+def frontier(points: Mapping[str, tuple[float, ...]]) -> list[str]:
+    """The cells that no other beats in all coordinates (more is better), by rising first coordinate.
 
     >>> frontier({"a": (1, 3), "b": (2, 2), "c": (1, 1)})
     ['a', 'b']
     """
 
-    def is_beaten(point: tuple[float, float]) -> bool:
-        return any(other != point and other[0] >= point[0] and other[1] >= point[1] for other in points.values())
+    def is_beaten(point: tuple[float, ...]) -> bool:
+        return any(
+            other != point and all(theirs >= ours for ours, theirs in zip(point, other, strict=True))
+            for other in points.values()
+        )
 
     return sorted((cell for cell, point in points.items() if not is_beaten(point)), key=lambda cell: points[cell])

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from poolbench.report.claims import judge
-from poolbench.report.records import METRICS, SCHEMA, Provenance, Result, Study, metric
+from poolbench.report.records import SCHEMA, Provenance, Result, Study, measured, metric
 from poolbench.report.statistics import CONFIDENCE, Place, Runs, estimate, frontier, rank
 from poolbench.studies import Claim
 
@@ -13,6 +13,9 @@ ACCURACY = "test.top1"
 CONSISTENCY = "shift.consistency"
 SPEED = "cost.step_ms"
 RANKED = (ACCURACY, CONSISTENCY, SPEED)
+SETTING = ("model", "data", "budget")
+LOOKS = ("protocol", "range", "images")
+"""What makes two measurements of shifts comparable."""
 
 Json = dict[str, Any]
 
@@ -22,7 +25,8 @@ def summarise(results: Sequence[Result], studies: Sequence[Study], provenance: P
 
     `cells` mirrors the sections of an evaluation: `cells[cell]["test"]["top1"]` is {n, mean, low, high}. `studies`
     holds, for each ranked metric, the places from best to worst; a study's cell without runs is listed as missing.
-    Raises ValueError on two results for one run, and on a study whose cells were measured in different ways.
+    `cells[cell]["values"]` has the runs behind them, in the order of `seeds`. Raises ValueError on two results for one
+    run, on a study whose cells were measured in different ways, and on one whose cells lack the metric it ranks by.
     """
     by_cell = group(results)
     return {
@@ -31,8 +35,18 @@ def summarise(results: Sequence[Result], studies: Sequence[Study], provenance: P
         "studies": {study.name: _study(study, by_cell) for study in studies},
         "cells": {cell: _cell(runs, provenance.repeat.get(cell, "")) for cell, runs in by_cell.items()},
         "environment": dict(provenance.environment),
+        "trained": _trained(results),
+        "data": {run.metrics["data"]["name"]: run.metrics["data"]["checksum"] for run in results},
         "commands": list(provenance.commands),
+        "lock": provenance.lock,
     }
+
+
+def estimated(summary: Json, cell: str, key: str) -> Json | None:
+    """A cell's estimate of the metric at `key`, None where it was not measured."""
+    section, name = key.split(".")
+    found: Json | None = summary["cells"][cell].get(section, {}).get(name)
+    return found
 
 
 def group(results: Iterable[Result]) -> dict[str, list[Result]]:
@@ -76,10 +90,11 @@ def _varying(parts: Mapping[str, Mapping[Any, str]]) -> dict[str, str]:
 
 def _cell(runs: Sequence[Result], command: str) -> Json:
     summary: Json = {"labels": dict(runs[0].labels), "seeds": [run.seed for run in runs], "command": command}
-    for each in METRICS:
-        section, name = each.key.split(".")
-        summary.setdefault(section, {})[name] = asdict(estimate([run.value(each.key) for run in runs]))
-    return summary
+    values = {each.key: [run.value(each.key) for run in runs] for each in measured(runs)}
+    for key, found in values.items():
+        section, name = key.split(".")
+        summary.setdefault(section, {})[name] = asdict(estimate(found))
+    return summary | {"values": values}
 
 
 def _study(study: Study, by_cell: Mapping[str, Sequence[Result]]) -> Json:
@@ -89,17 +104,57 @@ def _study(study: Study, by_cell: Mapping[str, Sequence[Result]]) -> Json:
     def runs(key: str) -> dict[str, Runs]:
         return {cell: {run.seed: run.value(key) for run in results} for cell, results in present.items()}
 
-    rankings = {key: rank(runs(key), metric(key).higher_is_better) for key in RANKED}
-    means = {key: {place.cell: place.estimate.mean for place in places} for key, places in rankings.items()}
+    everywhere = {each.key for each in measured([run for results in present.values() for run in results])}
+    ranked = [key for key in dict.fromkeys((study.metric, *RANKED)) if key == study.metric or key in everywhere]
+    rankings = {key: rank(runs(key), metric(key).higher_is_better, metric(key).timed) for key in ranked}
+    points = {
+        cell: tuple(_upward(key, next(place for place in rankings[key] if place.cell == cell)) for key in ranked)
+        for cell in present
+    }
     return {
         "question": study.question,
         "factor": study.factor,
+        "setting": _setting([results[0].labels for results in present.values()]),
         "names": short_names({cell: results[0].labels for cell, results in present.items()}),
         "missing": [cell for cell in study.cells if cell not in by_cell],
+        "ranked": ranked,
         "rankings": {key: [_place(place) for place in places] for key, places in rankings.items()},
         "claims": [_claim(claim, runs(claim.metric)) for claim in study.claims],
-        "frontier": frontier({cell: (means[ACCURACY][cell], means[CONSISTENCY][cell]) for cell in present}),
+        "frontier": frontier(points),
     }
+
+
+def _upward(key: str, place: Place) -> float:
+    """A mean, turned so that more is better."""
+    return place.estimate.mean if metric(key).higher_is_better else -place.estimate.mean
+
+
+def _setting(labels: Sequence[Mapping[str, str]]) -> str:
+    """The network, data and budget that the cells of a study share, or each that occurs."""
+    chosen = {key: list(dict.fromkeys(each[key] for each in labels if key in each)) for key in SETTING}
+    return ", ".join(f"{key} {' or '.join(found)}" for key, found in chosen.items() if found)
+
+
+def _trained(results: Sequence[Result]) -> Json:
+    """What the runs recorded of where they trained: each setting with its values, and how many runs have each."""
+    found: Json = {}
+    for run in results:
+        for key, value in flat(run.metrics["environment"]):
+            values = found.setdefault(key, {})
+            values[value] = values.get(value, 0) + 1
+    return found
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as lines of a table, keys joined by dots.
+
+    >>> flat({"a": {"b": 1}, "c": None})
+    [('a.b', '1'), ('c', 'None')]
+    """
+    lines: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        lines += flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, str(value))]
+    return lines
 
 
 def _claim(claim: Claim, runs: Mapping[str, Runs]) -> Json:
@@ -108,13 +163,13 @@ def _claim(claim: Claim, runs: Mapping[str, Runs]) -> Json:
 
 
 def _check_comparable(study: Study, present: Mapping[str, Sequence[Result]]) -> None:
-    measured = {
-        (run.metrics["test"]["images"], *(run.metrics["shift"][key] for key in ("protocol", "range", "images")))
+    ways = {
+        (run.metrics["test"].get("images"), *(run.metrics.get("shift", {}).get(key) for key in LOOKS))
         for runs in present.values()
         for run in runs
     }
-    if len(measured) > 1:
-        found = "; ".join(", ".join(map(str, each)) for each in sorted(measured, key=str))
+    if len(ways) > 1:
+        found = "; ".join(", ".join(map(str, each)) for each in sorted(ways, key=str))
         raise ValueError(
             f"study {study.name} mixes evaluations (test images, shift protocol, range, images: {found}): "
             "evaluate all its cells alike"

@@ -1,4 +1,4 @@
-"""The report as tables: flat rows for CSV and for DVC's plots, and the ranking for the terminal and for Markdown."""
+"""The report as text: flat rows for CSV and for DVC's plots, the terminal's tables, its twins in Markdown and LaTeX."""
 
 from collections.abc import Callable, Sequence
 from textwrap import fill
@@ -9,24 +9,36 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from poolbench.report.answer import finding
+from poolbench.report.answer import answer, finding
 from poolbench.report.records import METRICS, Result, metric
-from poolbench.report.summary import ACCURACY, CONSISTENCY, SPEED, Json
+from poolbench.report.summary import Json
 
 Row = dict[str, Any]
 
 
 def rows(results: Sequence[Result]) -> list[Row]:
-    """One flat row a run: cell, seed, labels, then every metric by its key."""
+    """One flat row a run: cell, seed, labels, every metric that any run has by its key, empty where one has none."""
+    shown = [each for each in METRICS if any(run.has(each.key) for run in results)]
+    labels = dict.fromkeys(label for run in results for label in run.labels)
     return [
-        {"cell": run.cell, "seed": run.seed, **run.labels, **{each.key: run.value(each.key) for each in METRICS}}
+        {
+            "cell": run.cell,
+            "seed": run.seed,
+            **{label: run.labels.get(label, "") for label in labels},
+            **{each.key: run.value(each.key) if run.has(each.key) else "" for each in shown},
+        }
         for run in results
     ]
 
 
 def history_rows(results: Sequence[Result]) -> list[Row]:
-    """One flat row an epoch of a run: cell, seed, then what the epoch logged."""
-    return [{"cell": run.cell, "seed": run.seed, **epoch} for run in results for epoch in run.metrics["history"]]
+    """One flat row an epoch of a run: cell, seed, then what any run logs, empty where one does not."""
+    epochs = [(run, epoch) for run in results for epoch in run.metrics["history"]]
+    columns = dict.fromkeys(column for _, epoch in epochs for column in epoch)
+    return [
+        {"cell": run.cell, "seed": run.seed, **{column: epoch.get(column, "") for column in columns}}
+        for run, epoch in epochs
+    ]
 
 
 def terminal_table(summary: Json) -> Group:
@@ -43,59 +55,101 @@ def terminal_table(summary: Json) -> Group:
             collapse_padding=True,
             pad_edge=False,
         )
-        for heading in HEADINGS:
-            if heading in LEFT:
+        for heading in headings(study):
+            if heading in left(study):
                 table.add_column(heading, overflow="fold")
             else:
                 table.add_column(fill(heading, 12), justify="right", no_wrap=True)
-        for row in ranking_rows(summary, study):
+        for row in ranking_rows(study):
             table.add_row(*map(escape, row))
         tables.append(table)
         tables += [f"{escape(line)}\n" for line in claim_lines(study)]
     return Group(*tables)
 
 
-def markdown_table(summary: Json) -> str:
-    """Each study's ranking in Markdown, for a README or a paper."""
-    rule = "|".join(" --- " if heading in LEFT else " ---: " for heading in HEADINGS)
-    blocks = []
-    for study in summary["studies"].values():
-        lines = [_markdown_row(row) for row in ranking_rows(summary, study)]
-        table = [_markdown_row(HEADINGS), f"|{rule}|", *lines]
-        claims = [f"- {_escaped(line)}" for line in claim_lines(study)]
-        blocks.append("\n".join([f"**{study['question']}**", "", *table, "", NOTE, *(["", *claims] if claims else [])]))
+def markdown(summary: Json) -> str:
+    """The report in Markdown, for a paper or a README: each study's answer, ranking, claims, and how to repeat it."""
+    blocks = ["# Which pooling?"]
+    for name, study in summary["studies"].items():
+        lines = [f"- {topic}: {_escaped(sentence)}" for topic, sentence in answer(study).items()]
+        blocks += [f"## {_escaped(study['question'])}", "\n".join(lines), _markdown_table(study), NOTE]
+        blocks += [f"Study {name}, {_escaped(study['setting'])}." if study["setting"] else f"Study {name}."]
+        if study["claims"]:
+            blocks.append("\n".join(f"- {_escaped(line)}" for line in claim_lines(study)))
+    blocks += ["## To repeat it", *(f"    {command}" for command in summary["commands"])]
+    commit = summary["environment"].get("commit")
+    blocks += [f"Commit {commit}{' with changes' if summary['environment'].get('dirty') else ''}."] if commit else []
     return "\n\n".join(blocks) + "\n"
 
 
+def _markdown_table(study: Json) -> str:
+    named = headings(study)
+    rule = "|".join(" --- " if heading in left(study) else " ---: " for heading in named)
+    return "\n".join([_markdown_row(named), f"|{rule}|", *map(_markdown_row, ranking_rows(study))])
+
+
+def latex(summary: Json) -> str:
+    """Each study's ranking as a LaTeX table (package booktabs)."""
+    tables = []
+    for name, study in summary["studies"].items():
+        columns = "".join("l" if heading in left(study) else "r" for heading in headings(study)[:-1])
+        lines = [_latex_row(row[:-1]) for row in (headings(study), *ranking_rows(study))]
+        tables.append(
+            "\n".join(
+                [
+                    r"\begin{table}",
+                    rf"\caption{{{_latex_escaped(study['question'])} {_latex_escaped(NOTE)}}}",
+                    rf"\label{{tab:{name}}}",
+                    rf"\begin{{tabular}}{{{columns}}}",
+                    r"\toprule",
+                    lines[0],
+                    r"\midrule",
+                    *lines[1:],
+                    r"\bottomrule",
+                    r"\end{tabular}",
+                    r"\end{table}",
+                ]
+            )
+        )
+    return "\n\n".join(tables) + "\n"
+
+
 NOTE = "± half of a 95 % t interval over n seeds; the rank is the range that the paired differences leave open."
-LEFT = ("Variant", "Accuracy not told apart from")
-HEADINGS = (
-    "Rank",
-    "Variant",
-    metric(ACCURACY).heading,
-    "Behind the best, points",
-    metric(CONSISTENCY).heading,
-    metric(SPEED).heading,
-    "n",
-    "Accuracy not told apart from",
-)
+VARIANT = "Variant"
 
 
-def ranking_rows(summary: Json, study: Json) -> list[tuple[str, ...]]:
-    """A study's ranking by accuracy as text, a tuple of HEADINGS' length for each cell."""
-    names = study["names"]
+def headings(study: Json) -> tuple[str, ...]:
+    """The columns of a study's ranking: the metric that it ranks by, and its other ranked ones."""
+    first, *others = map(metric, study["ranked"])
+    behind = f"Behind the best, {first.step}" if first.step else "Behind the best"
+    return ("Rank", VARIANT, first.heading, behind, *(each.heading for each in others), "n", _apart(study))
+
+
+def left(study: Json) -> tuple[str, str]:
+    """The headings of columns of text."""
+    return VARIANT, _apart(study)
+
+
+def _apart(study: Json) -> str:
+    title = metric(study["ranked"][0]).title
+    return f"{title[0].upper()}{title[1:]} not told apart from"
+
+
+def ranking_rows(study: Json) -> list[tuple[str, ...]]:
+    """A study's ranking as text, a tuple of the headings' length for each cell."""
+    names, (first, *others) = study["names"], study["ranked"]
+    estimates = {key: {place["cell"]: place for place in study["rankings"][key]} for key in others}
     return [
         (
             rank_range(place),
             names[place["cell"]],
-            figure(place, ACCURACY),
-            behind(place, ACCURACY),
-            figure(summary["cells"][place["cell"]]["shift"]["consistency"], CONSISTENCY),
-            figure(summary["cells"][place["cell"]]["cost"]["step_ms"], SPEED),
+            figure(place, first),
+            behind(place, first),
+            *(figure(estimates[key][place["cell"]], key) for key in others),
             str(place["n"]),
             ", ".join(names[cell] for cell in place["indistinguishable_from"]) or "-",
         )
-        for place in study["rankings"][ACCURACY]
+        for place in study["rankings"][first]
     ]
 
 
@@ -141,3 +195,17 @@ def _markdown_row(words: Sequence[str]) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def _latex_row(words: Sequence[str]) -> str:
+    return " & ".join(map(_latex_escaped, words)) + r" \\"
+
+
+LATEX: dict[str, str | int | None] = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
+}  # fmt: skip
+
+
+def _latex_escaped(text: str) -> str:
+    return text.translate(str.maketrans(LATEX))

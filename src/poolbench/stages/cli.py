@@ -32,7 +32,9 @@ def run(stage: Callable[[DictConfig], None], config_name: str) -> None:
         if traceback:
             raise error
         failed.value = True
-        print(f"poolbench: {one_line(error)}", file=sys.stderr, flush=True)
+        sys.stderr.write(
+            f"poolbench: {one_line(error)}\n"
+        )  # print would write the line's end apart, after another run's
 
     @functools.wraps(stage)
     def guarded(config: DictConfig) -> None:

@@ -20,18 +20,30 @@ from PIL import Image
 from torch import Tensor, nn
 
 from poolbench import data, models, pooling
-from poolbench.data import Store
+from poolbench.data import Scenes, Store
+from poolbench.data.feed import batch_of
+from poolbench.data.fit import squares
 from poolbench.evaluation import (
     SCHEMA,
     activation,
+    at_sizes,
+    cell_side,
     classification,
+    confusion,
     cost,
+    detection,
     equivariance,
+    geometry,
+    maps_before,
     passes,
+    reconstruction,
+    reliability,
     robustness,
+    segmented,
     shift,
-    sizes,
+    sized,
 )
+from poolbench.evaluation.segmentation import painted
 from poolbench.files import write_json
 from poolbench.parallel import side_by_side
 from poolbench.runs import Run, precision
@@ -43,7 +55,48 @@ MAP_IMAGES = 4
 ORANGE, OPACITY = (255, 120, 0), 0.75
 RANDOM = tuple(pooling.spec(name).operator for name in pooling.names("local") if pooling.spec(name).random)
 """Operators that draw in training."""
+ENVIRONMENT = (
+    "commit",
+    "dirty",
+    "python",
+    "versions",
+    "system",
+    "processor",
+    "gpu",
+    "threads",
+    "backend",
+    "precision",
+    "device",
+)
+"""What a report says of where a run trained."""
 LABELS = ("model", "data", "pool", "head", "budget")
+COLUMNS = {
+    "classification": {
+        "accuracy": ("test", "top1"),
+        "shift_consistency": ("shift", "consistency"),
+        "worst_shift_accuracy": ("shift", "worst_accuracy"),
+        "step_ms": ("cost", "step_ms"),
+    },
+    "detection": {
+        "map": ("test", "map"),
+        "map50": ("test", "map50"),
+        "box_error": ("test", "box_error"),
+        "shift_error": ("test", "shift_error"),
+        "step_ms": ("cost", "step_ms"),
+    },
+    "segmentation": {
+        "miou": ("test", "miou"),
+        "boundary_iou": ("test", "boundary_iou"),
+        "step_ms": ("cost", "step_ms"),
+    },
+}
+"""What `dvc metrics show` prints of a task's cells, what they are ranked by first."""
+SCENES = 16
+"""Pictures of several sizes that are looked at together."""
+PROPOSALS = 64
+"""Regions of a picture that a detector looks at."""
+SHOWN = 6
+"""Pictures with predictions in an evaluation."""
 
 
 def evaluate(config: DictConfig) -> None:
@@ -80,12 +133,11 @@ def evaluate_cell(cell: Path, chosen: Sequence[int], config: Mapping[str, Any], 
 
 
 def summary(figures: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The columns of `dvc metrics show`: means over the seeds."""
+    """The columns of `dvc metrics show`: means over the seeds, of those that were measured."""
     columns = {
-        "accuracy": ("test", "top1"),
-        "shift_consistency": ("shift", "consistency"),
-        "worst_shift_accuracy": ("shift", "worst_accuracy"),
-        "step_ms": ("cost", "step_ms"),
+        name: (section, key)
+        for name, (section, key) in COLUMNS[figures[0]["task"]].items()
+        if key in figures[0].get(section, {})
     }
     means = {name: statistics.fmean(each[section][key] for each in figures) for name, (section, key) in columns.items()}
     return {name: round(mean, 5) for name, mean in means.items()} | {"seeds": len(figures)}
@@ -101,7 +153,17 @@ def _ready(trained: Run) -> tuple[Store, torch.device, nn.Module, torch.autocast
 def cost_run(trained: Run) -> dict[str, Any]:
     """What the network of one run costs."""
     store, device, model, arithmetic = _ready(trained)
-    images = store.test.images[:COST_IMAGES].to(device)
+    part = store.parts["test"]
+    fit = trained.config["data"].get("fit")
+    if isinstance(part, Scenes) and fit:
+        images = squares(part.take(torch.arange(min(COST_IMAGES, len(part)))), "warp", _side(trained)).to(device)
+    elif isinstance(part, Scenes):
+        batch = batch_of(part.to(device), range(min(SCENES, len(part))), 255 * torch.tensor(store.mean))
+        images = batch.images
+        if trained.config["task"]["name"] == "detection":
+            model = detection.Posed(model, detection.proposed(batch, PROPOSALS))
+    else:
+        images = part.images[:COST_IMAGES].to(device)
     operators = {slot.name: slot.layer for slot in models.slots(model, images[:1]) if slot.layer is not None}
     with arithmetic:
         return asdict(cost(model, operators, images))
@@ -110,7 +172,67 @@ def cost_run(trained: Run) -> dict[str, Any]:
 def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
     """Every figure of one run but its cost, from its folder and its data; `config` as in conf/evaluate.yaml."""
     started = time.perf_counter()
-    store, device, model, arithmetic = _ready(trained)
+    task, model = trained.config["task"]["name"], trained.config["model"]["name"]
+    labels = [*LABELS, *(role for role in models.ROLES if models.takes(model, role))]
+    store, *_ = ready = _ready(trained)
+    figures = MEASURES[task](trained, config, *ready)
+    return {
+        "schema": SCHEMA,
+        "task": task,
+        "cell": trained.config["cell"],
+        "seed": trained.config["seed"],
+        "labels": {label: trained.config[label]["name"] for label in labels},
+        "command": trained.environment["command"],
+        "environment": {key: trained.environment[key] for key in ENVIRONMENT},
+        "data": {**trained.environment["data"], "classes": store.classes},
+        "validation": trained.metrics["validation"],
+        **figures,
+        "duration": {
+            "train_s": trained.environment["seconds"],
+            "evaluate_s": round(time.perf_counter() - started, 3),
+        },
+        "history": trained.history,
+        "learned": trained.learned,
+    }
+
+
+def evaluate_detector(
+    trained: Run,
+    config: Mapping[str, Any],
+    store: Store,
+    device: torch.device,
+    model: nn.Module,
+    arithmetic: torch.autocast,
+) -> dict[str, Any]:
+    """What a detector finds in the test pictures, what it costs it when boxes move, and some pictures to look at."""
+    scenes, fill = store.scenes("test").to(device), 255 * torch.tensor(store.mean)
+    network = model.get_submodule("network")
+    assert isinstance(network, models.detection.FastRcnn)
+    with arithmetic:
+        figures = detection.detection(model, scenes, fill, PROPOSALS, network.stride, SCENES)
+        batch = batch_of(scenes, range(min(SHOWN, len(scenes))), fill)
+        found = detection.find(model, batch, detection.proposed(batch, PROPOSALS))
+    pictures = {
+        index: _data_uri(detection.drawn(scenes.image(index), each, scenes.objects(index), store.classes))
+        for index, each in zip(batch.indices, found, strict=True)
+    }
+    return {**figures, "pictures": pictures}
+
+
+def evaluate_classifier(
+    trained: Run,
+    config: Mapping[str, Any],
+    store: Store,
+    device: torch.device,
+    model: nn.Module,
+    arithmetic: torch.autocast,
+) -> dict[str, Any]:
+    """How a classifier does on the test pictures as they are, moved and spoilt; of several sizes, by their sizes."""
+    if isinstance(store.parts["test"], Scenes):
+        fit, head = trained.config["data"]["fit"], trained.config["head"]["name"]
+        any_size = fit == "full" and head != "flatten"
+        with arithmetic:
+            return sized(model, store.scenes("test").to(device), fit, _side(trained), BATCH, any_size)
     images, labels = store.test.images.to(device), store.test.labels.to(device)
     with arithmetic:
         logits = _logits(model, images)
@@ -135,12 +257,13 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         for name in config["swaps"]
         if name != trained.config["pool"]["name"]
     }
-    layers = dict(model.get_submodule("network").named_children())
+    network = model.get_submodule("network")
+    layers = dict(network.named_children())
     steps = [(step, step) for step in range(1, wanted["range"] + 1)]
     with arithmetic:
         spoilt = robustness(model, images[: config["robustness"]], labels[: config["robustness"]], BATCH)
         extent = config["sizes"]["images"]
-        sized = sizes(model, images[:extent], labels[:extent], config["sizes"]["factors"], BATCH)
+        other_sizes = at_sizes(model, images[:extent], labels[:extent], config["sizes"]["factors"], BATCH)
         test = {"images": len(labels), "loss": F.cross_entropy(logits, labels).item(), **classification(logits, labels)}
         train = _own_pictures(model, trained, store, config["train"], device)
         parts = {
@@ -149,28 +272,20 @@ def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         }
     shown = {*range(len(shifts[first].diagonal.labels)), *(flip.image for flip in shifts[first].flips)}
     return {
-        "schema": SCHEMA,
-        "cell": trained.config["cell"],
-        "seed": trained.config["seed"],
-        "labels": {label: trained.config[label]["name"] for label in LABELS},
-        "command": trained.environment["command"],
-        "data": {**trained.environment["data"], "classes": store.classes},
         "test": test,
         "train": train | {"gap": train["top1"] - test["top1"]},
-        "validation": trained.metrics["validation"],
+        "confusion": confusion(logits, labels),
+        "reliability": reliability(logits, labels),
         "shift": asdict(shifts.pop(first)),
         "shifts": {name: asdict(each) for name, each in shifts.items()},
         "swaps": {name: asdict(each) for name, each in swapped.items()},
         "layers": equivariance(model, layers, images[: config["layers"]], steps, BATCH),
+        "geometry": {name: asdict(each) for name, each in geometry(network, layers, images[0].float()).items()},
+        "map": _kept(model, images[: config["maps"]]),
         "robustness": {"images": config["robustness"], "accuracy": spoilt},
-        "sizes": {"images": extent, "accuracy": [asdict(each) for each in sized]},
+        "sizes": {"images": extent, "accuracy": [asdict(each) for each in other_sizes]},
         **parts,
         "pictures": {index: _data_uri(store.test.images[index]) for index in sorted(shown)},
-        "duration": {
-            "train_s": trained.environment["seconds"],
-            "evaluate_s": round(time.perf_counter() - started, 3),
-        },
-        "history": trained.history,
     }
 
 
@@ -222,6 +337,51 @@ def _overlay(image: Tensor, map: Tensor) -> Tensor:
     share = OPACITY * share / share.max().clamp(min=1e-12)
     grey = image.float().mean(0)
     return torch.stack([grey + share * (level - grey) for level in ORANGE]).round().to(torch.uint8)
+
+
+def evaluate_segmenter(
+    trained: Run,
+    config: Mapping[str, Any],
+    store: Store,
+    device: torch.device,
+    model: nn.Module,
+    arithmetic: torch.autocast,
+) -> dict[str, Any]:
+    """How well the pixels of the test pictures are named, and some pictures to look at."""
+    scenes, fill = store.scenes("test").to(device), 255 * torch.tensor(store.mean)
+    batch = batch_of(scenes, range(min(SHOWN, len(scenes))), fill)
+    with arithmetic, torch.inference_mode():
+        figures = segmented(model, scenes, fill, len(store.classes) + 1, SCENES)
+        answers = model(batch.images).argmax(1)
+    pictures = {
+        index: _data_uri(painted(scenes.image(index), scenes.semantic(index), answer).cpu())
+        for index, answer in zip(batch.indices, answers, strict=True)
+    }
+    return {**figures, "pictures": pictures}
+
+
+MEASURES = {
+    "classification": evaluate_classifier,
+    "detection": evaluate_detector,
+    "segmentation": evaluate_segmenter,
+}
+"""What measures the runs of each task."""
+
+
+def _side(trained: Run) -> int:
+    """The shorter side of the pictures that a run of pictures of several sizes is shown."""
+    return max(trained.config["data"]["sides"])
+
+
+def _kept(model: nn.Module, images: Tensor) -> dict[str, float] | None:
+    """How much the first pooling keeps of its map; None where no layer pools by whole cells."""
+    for slot in models.slots(model, images[:1]):
+        if slot.takes == "local" and slot.layer is not None and cell_side(slot.before[2:], slot.after[2:]):
+            before = maps_before(model, slot.layer, images)
+            with torch.inference_mode():
+                after = torch.cat([slot.layer(part.to(images.device)).cpu() for part in before.split(BATCH)])
+            return {"kept": reconstruction(before, after)}
+    return None
 
 
 def _data_uri(image: Tensor) -> str:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,9 @@ def serve(command: Sequence[str]) -> int:
         listener.listen()
         running = subprocess.Popen(command, env={**os.environ, SERVER: f"{stages.__file__}:{address}"})
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command and its stages, which end
-        _prepare()
-        gc.collect()
-        gc.freeze()  # a collection in a fork would copy every page that it shares
         ended = os.pidfd_open(running.pid)
         while listener in wait([listener, ended]):
+            _prepare()  # at the first stage: a command that starts none has nothing to wait for
             with listener.accept()[0] as client:
                 _answer(client)
         os.close(ended)
@@ -48,9 +47,10 @@ def serve(command: Sequence[str]) -> int:
     return running.wait()
 
 
+@cache
 def _prepare() -> None:
     """What a process is slow at for the first time: imports, Hydra's grammar, sources' hashes, plotly's schema."""
-    for stage in NAMES:  # the command starts meanwhile, so no import stands above
+    for stage in NAMES:
         importlib.import_module(stage)
     import plotly.graph_objects as go
 
@@ -59,6 +59,8 @@ def _prepare() -> None:
 
     sources(check(compose(["cell=any"])))
     go.Figure(go.Heatmap()).to_json()
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy every page that it shares
 
 
 def _answer(client: socket.socket) -> None:

@@ -3,13 +3,16 @@
 python -m poolbench.stages.report
 python -m poolbench.stages.report only=lp
 python -m poolbench.stages.report runs=multirun/2026-01-31_12-00-00/runs
+python -m poolbench.stages.report compare=path/to/other/metrics.json latex=true
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -17,7 +20,7 @@ from poolbench import provenance, report, studies
 from poolbench.files import write_json, write_rows, write_text
 from poolbench.params import read, whole
 from poolbench.stages.cli import run
-from poolbench.stages.evaluate import evaluate_cell, seeds
+from poolbench.stages.evaluate import COLUMNS, evaluate_cell, seeds
 
 
 @dataclass(frozen=True)
@@ -28,26 +31,31 @@ class Selection:
     studies: Sequence[report.Study]
     into: Path
     commands: Sequence[str]
+    lock: Path | None = None
 
 
 def build(config: DictConfig) -> None:
     """Write the report on the cells of params.yaml, on one further study, or on all in a folder of runs beside it."""
     selection = _sweep(config) if config.runs else _study(config.only) if config.only else _pipeline()
     results = [result for cell, ran in selection.evaluations.items() for result in _results(cell, ran)]
-    used = {result.metrics["data"]["name"]: result.metrics["data"]["checksum"] for result in results}
     where = report.Provenance(
-        environment=provenance.environment() | {"data": used},
+        environment=provenance.environment(),
         commands=selection.commands,
         repeat={result.cell: result.metrics["command"] for result in reversed(results)},
+        lock=_locked(selection.lock) if selection.lock else None,
     )
     summary = report.summarise(results, selection.studies, where)
+    other = json.loads(Path(config.compare).read_text()) if config.compare else None
     into = selection.into
     into.mkdir(parents=True, exist_ok=True)
-    write_text(into / "index.html", report.render(summary, results))
+    write_text(into / "index.html", report.render(summary, results, other))
     write_json(into / "metrics.json", summary)
-    write_text(into / "table.md", report.markdown_table(summary))
+    write_text(into / "report.md", report.markdown(summary))
+    if config.latex:
+        write_text(into / "tables.tex", report.latex(summary))
     write_rows(into / "results.csv", report.rows(results))
-    write_rows(into / "history.csv", report.history_rows(results))
+    if history := report.history_rows(results):  # a stage that measures trains nothing
+        write_rows(into / "history.csv", history)
     Console(width=max(110, Console().width)).print(report.terminal_table(summary))
     print(into / "index.html")
 
@@ -60,11 +68,14 @@ def _pipeline() -> Selection:
         [_asked(name, params.members(name)) for name in params.studies],
         Path("report"),
         ["make repro", "make test"],
+        Path("dvc.lock"),
     )
 
 
 def _study(name: str) -> Selection:
-    """One study with all its cells, those that `make repro` leaves out too."""
+    """One study with all its cells, those that `make repro` leaves out too, or those that a stage measures."""
+    if stage := studies.study(name).stage:
+        return _measured(name, stage)
     evaluations = {
         folder / "evaluation" / cell: range(params.seeds)
         for folder, params in whole(name).items()
@@ -72,6 +83,23 @@ def _study(name: str) -> Selection:
     }
     study = _asked(name, [cell.name for cell in evaluations])
     return Selection(evaluations, [study], Path("studies", "report", name), [f"make study-{name}"])
+
+
+def _measured(name: str, stage: str) -> Selection:
+    """The studies of the cells that one stage measures, this one first."""
+    folder = Path("studies", "measured", stage)
+    asked = [name, *(each for each in studies.names() if each != name and studies.study(each).stage == stage)]
+    cells = {each: sorted(folder.glob(studies.study(each).cells)) for each in asked}
+    return Selection(
+        {
+            cell: sorted(int(file.stem.removeprefix("seed-")) for file in cell.glob("seed-*.json"))
+            for members in cells.values()
+            for cell in members
+        },
+        [_asked(each, [cell.name for cell in members]) for each, members in cells.items()],
+        Path("studies", "report", name),
+        [f"make study-{name}"],
+    )
 
 
 def _sweep(config: DictConfig) -> Selection:
@@ -82,8 +110,14 @@ def _sweep(config: DictConfig) -> Selection:
     for (cell, ran), evaluation in zip(cells.items(), evaluations, strict=True):
         if not all((evaluation / f"seed-{seed}.json").exists() for seed in ran):
             evaluate_cell(cell, ran, config, evaluation)
+    first, (seed, *_) = next(iter(evaluations.items()))
+    task = json.loads((first / f"seed-{seed}.json").read_text())["task"]
     study = report.Study(
-        folder.parent.name, "Which of these runs does best?", "cell", [cell.name for cell in evaluations]
+        folder.parent.name,
+        "Which of these runs does best?",
+        "cell",
+        [cell.name for cell in evaluations],
+        metric=".".join(next(iter(COLUMNS[task].values()))),
     )
     return Selection(
         evaluations, [study], folder.parent / "report", [f"python -m poolbench.stages.report runs={folder}"]
@@ -93,7 +127,15 @@ def _sweep(config: DictConfig) -> Selection:
 def _asked(name: str, cells: Sequence[str]) -> report.Study:
     asked = studies.study(name)
     tested = [claim for claim in asked.claims if {claim.better, claim.than} <= set(cells)]
-    return report.Study(name, asked.question, asked.factor, cells, tested)
+    return report.Study(name, asked.question, asked.factor, cells, tested, asked.metric)
+
+
+def _locked(file: Path) -> str | None:
+    """The digest of what DVC has locked of every stage but the report, which it locks only after this."""
+    if not file.is_file():
+        return None
+    stages = {name: each for name, each in yaml.safe_load(file.read_text())["stages"].items() if name != "report"}
+    return hashlib.sha256(json.dumps(stages, sort_keys=True).encode()).hexdigest()
 
 
 def _results(cell: Path, ran: Sequence[int]) -> list[report.Result]:

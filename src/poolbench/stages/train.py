@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor, nn
 
 from poolbench import data, models, pooling, provenance, runs
-from poolbench.config import check
-from poolbench.data import Store
+from poolbench.config import GROUPS, check
+from poolbench.data import Split, Store
+from poolbench.data.fit import shown
 from poolbench.evaluation.answers import ask
 from poolbench.evaluation.moves import circular
 from poolbench.stages.cli import run
-from poolbench.training import Classifier, Data, History, automatic
+from poolbench.training import TASKS, Data, History, Learned, automatic
 
 SHIFT_RANGE, SHIFT_IMAGES = 3, 50
 
@@ -57,9 +58,11 @@ def fingerprint(settings: Mapping[str, Any], store: Store) -> str:
 
 def sources(settings: Mapping[str, Any]) -> str:
     """A hash of the code that a run of these settings executes."""
-    names = [settings[slot]["name"] for slot in ("pool", "head") if settings[slot]["name"] != models.ORIGINAL]
+    names = [settings[slot]["name"] for slot in GROUPS if settings[slot]["name"] != models.ORIGINAL]
     operators = [pooling.spec(name).operator for name in names]
-    return provenance.digest(fit, models.network(settings["model"]["name"]), *operators)
+    return provenance.digest(
+        fit, TASKS[settings["task"]["name"]], models.network(settings["model"]["name"]), *operators
+    )
 
 
 def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> None:
@@ -68,14 +71,14 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     seed, title = settings["seed"], f"{settings['cell']} seed {settings['seed']}"
     pl.seed_everything(seed, verbose=False)
-    network = models.build(settings["model"], settings["pool"], settings["head"], store.info)
+    info = shown(store.info, settings["data"])
+    network = models.build(settings, info)
     models.initialise(network, seed)
-    head = models.head(network, store.train.images[:1])
-    module = Classifier(network, head, len(store.classes), settings["optimizer"], seed)
+    head = models.head(network, torch.zeros(1, *(info[key] for key in ("channels", "height", "width"))))
+    module = TASKS[settings["task"]["name"]](network, head, store, settings)
     budget, reading = settings["budget"], settings["data"]
-    pictures = Data(
-        store, budget["images"], budget["batch_size"], reading["validation"], seed, reading["augment_shift"]
-    )
+    reach, way, sides = reading["augment_shift"], reading.get("fit"), reading.get("sides", ())
+    pictures = Data(store, budget["images"], budget["batch_size"], reading["validation"], seed, reach, way, sides)
     aside = runs.begin(folder, settings, mark)
     trainer = _trainer(settings, aside, title)
     last = aside / "last.ckpt"
@@ -92,9 +95,11 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
         if name.startswith("validation_")
     }
     held = pictures.splits["validation"]
+    metrics = {"validation": {"images": len(held), **validation}}
     network.eval()
-    with runs.precision(trainer.precision, module.device.type):
-        shift = glance(network, held.images[:SHIFT_IMAGES], held.labels[:SHIFT_IMAGES])
+    if isinstance(held, Split):
+        with runs.precision(trainer.precision, module.device.type):
+            metrics["shift"] = glance(network, held.images[:SHIFT_IMAGES], held.labels[:SHIFT_IMAGES])
     environment = {
         **provenance.environment(),
         "precision": trainer.precision,
@@ -103,10 +108,9 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
         "data": {"name": store.name, "checksum": store.checksum},
         "seconds": round(time.perf_counter() - started, 3),
     }
-    metrics = {"validation": {"images": len(held), **validation}, "shift": shift}
     finished = runs.finish(aside, folder, network, metrics, environment)
     if isinstance(trainer.logger, WandbLogger):
-        _publish(trainer.logger, finished)
+        _publish(trainer.logger, finished, module.pictures(held))
 
 
 def glance(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -138,7 +142,7 @@ def _trainer(settings: Mapping[str, Any], aside: Path, title: str) -> pl.Trainer
         **chosen,
         max_epochs=settings["budget"]["epochs"],
         logger=_wandb(settings) if settings["logger"]["name"] == "wandb" else False,
-        callbacks=[History(aside / "history.csv", title), checkpoint],
+        callbacks=[History(aside / "history.csv", title), Learned(aside / runs.LEARNED), checkpoint],
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -162,15 +166,18 @@ def _wandb(settings: Mapping[str, Any]) -> WandbLogger:
     return WandbLogger(experiment=run)
 
 
-def _publish(logger: WandbLogger, finished: runs.Run) -> None:
-    """The picture of the shifts and the weights, to W&B; closes its run."""
-    shift = finished.metrics["shift"]
-    offsets = list(range(-shift["range"], shift["range"] + 1))
-    picture = go.Figure(go.Heatmap(x=offsets, y=offsets, z=shift["accuracy_map"], colorbar_title="accuracy"))
-    picture.update_layout(xaxis_title="dx, pixels", yaxis_title="dy, pixels", yaxis_scaleanchor="x")
-    logger.experiment.log(
-        {"shift_map": picture, **{f"shift_{key}": shift[key] for key in ("consistency", "logit_drift")}}
-    )
+def _publish(logger: WandbLogger, finished: runs.Run, pictures: Sequence[Tensor]) -> None:
+    """The picture of the shifts, those with predictions and the weights, to W&B; closes its run."""
+    if "shift" in finished.metrics:
+        shift = finished.metrics["shift"]
+        offsets = list(range(-shift["range"], shift["range"] + 1))
+        picture = go.Figure(go.Heatmap(x=offsets, y=offsets, z=shift["accuracy_map"], colorbar_title="accuracy"))
+        picture.update_layout(xaxis_title="dx, pixels", yaxis_title="dy, pixels", yaxis_scaleanchor="x")
+        logger.experiment.log(
+            {"shift_map": picture, **{f"shift_{key}": shift[key] for key in ("consistency", "logit_drift")}}
+        )
+    if pictures:
+        logger.experiment.log({"predictions": [wandb.Image(each.permute(1, 2, 0).numpy()) for each in pictures]})
     name = (
         f"{finished.config['cell']}-seed-{finished.config['seed']}".replace("=", "-")
         .replace(",", "-")

@@ -1,7 +1,25 @@
-"""Training a classifier with Lightning."""
+"""Training with Lightning: what a task's loss and figures are, on what it trains, and what it reports."""
 
-from poolbench.training.classifier import Classifier, Data, Diverged
-from poolbench.training.history import History
+from poolbench.training.classifier import Classifier
+from poolbench.training.data import Data
+from poolbench.training.detector import Detector
+from poolbench.training.history import History, Learned
+from poolbench.training.module import Diverged, Task
 from poolbench.training.precision import automatic
+from poolbench.training.segmenter import Segmenter
 
-__all__ = ["Classifier", "Data", "Diverged", "History", "automatic"]
+TASKS: dict[str, type[Task]] = {"classification": Classifier, "detection": Detector, "segmentation": Segmenter}
+"""What trains each task; `config.TASKS` says what can be set about it."""
+
+__all__ = [
+    "TASKS",
+    "Classifier",
+    "Data",
+    "Detector",
+    "Diverged",
+    "History",
+    "Learned",
+    "Segmenter",
+    "Task",
+    "automatic",
+]
