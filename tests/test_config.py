@@ -37,9 +37,26 @@ def test_budgets_and_trainers_compose(budget, trainer):
     assert composed(f"budget={budget}", f"trainer={trainer}")["budget"]["name"] == budget
 
 
+@pytest.mark.parametrize(
+    ("overrides", "name", "lr"),
+    [
+        ([], "sgd", 0.1),
+        (["model=vit_mini"], "adamw", 3e-3),
+        (["model=vit_mini", "optimizer=sgd"], "sgd", 0.1),
+        (["model=vit_mini", "optimizer.lr=0.01"], "adamw", 0.01),
+        (["optimizer=adamw"], "adamw", 3e-3),
+    ],
+)
+def test_a_model_brings_its_optimiser_and_the_command_line_another(overrides, name, lr):
+    chosen = composed(*overrides)["optimizer"]
+    assert (chosen["name"], chosen["lr"]) == (name, lr)
+
+
 def test_every_model_and_data_source_composes():
     for name in models.names():
-        assert composed(f"model={name}", f"task={models.task(name)}")["model"]["name"] == name
+        chosen = composed(f"model={name}", f"task={models.task(name)}")
+        assert chosen["model"]["name"] == name
+        assert chosen["optimizer"]["name"] == models.optimizer(name)
     for name in data.SOURCES:
         given = ["data.root=x"] * (name in ("imagefolder", "coco")) + ["data.fit=warp"] * (name in ("scenes", "coco"))
         assert composed(f"data={name}", *given)["data"]["source"] == name
@@ -82,6 +99,7 @@ def test_misspelt_keys_and_wrong_types_stop_at_composition(override, message):
         ("budget.images=-1", "budget.images must be at least 1, got -1"),
         ("optimizer.lr=0", "optimizer.lr must be above 0, got 0.0"),
         ("optimizer.head_weight_decay=-1", "optimizer.head_weight_decay must be at least 0, got -1.0"),
+        ("optimizer.name=adam", "unknown optimizer 'adam': did you mean 'adamw'"),
         ("optimizer.momentum=1", "optimizer.momentum must be at least 0 and below 1, got 1.0"),
         ("seed=-1", "seed must be at least 0, got -1"),
         ("cell=a/b", "cell must be letters, digits and"),

@@ -1,7 +1,7 @@
 """What can be configured: the schema of a run, the groups that are made from the registries, and how they compose."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, make_dataclass
 from functools import cache, partial
@@ -30,6 +30,7 @@ DECIDED = ("spatial_scale",)
 """Options of operators that the network decides."""
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 LOGGERS = ("wandb", "csv")
+OPTIMIZERS = ("sgd", "adamw")
 
 
 @dataclass
@@ -49,12 +50,13 @@ class Budget:
 
 @dataclass
 class Optimizer:
-    """Stochastic gradient descent with Nesterov momentum.
+    """Stochastic gradient descent with Nesterov momentum, or Adam with decoupled weight decay.
 
-    `warmup`: the share of all steps before `lr` is reached. `head_weight_decay`: that of the head and of what follows
-    it, `weight_decay` where it is null.
+    `momentum`: Adam's first beta, too; its second is 0.999. `warmup`: the share of all steps before `lr` is reached.
+    `head_weight_decay`: that of the head and of what follows it, `weight_decay` where it is null.
     """
 
+    name: str = MISSING
     lr: float = MISSING
     momentum: float = MISSING
     weight_decay: float = MISSING
@@ -63,6 +65,8 @@ class Optimizer:
     head_weight_decay: float | None = MISSING
 
     def __post_init__(self) -> None:
+        if self.name not in OPTIMIZERS:
+            raise unknown("optimizer", self.name, OPTIMIZERS)
         _demand("optimizer.lr", self.lr, self.lr > 0, "above 0")
         for key in ("weight_decay", "head_weight_decay"):
             value = getattr(self, key)
@@ -190,7 +194,8 @@ def _options(group: str, name: str) -> type:
     if group == "model":
         arguments = models.options(name)
         types = {key: argument.annotation for key, argument in arguments.items()}
-        return _schema(name, types, {key: argument.default for key, argument in arguments.items()})
+        defaults = [{"override /optimizer@_global_.optimizer": models.optimizer(name)}, "_self_"]
+        return _schema(name, types, {key: argument.default for key, argument in arguments.items()}, defaults)
     options = {} if name == models.ORIGINAL else pooling.spec(name).options
     free = {key: option for key, option in options.items() if key not in DECIDED}
     types = {key: option.type for key, option in free.items()}
@@ -202,9 +207,17 @@ def _cell_name(*parts: str) -> str:
     return re.sub(r"[^\w.,=+-]", "_", "-".join(part for part in parts if part))
 
 
-def _schema(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any]) -> type:
-    """A dataclass with a typed field for every option: what Hydra checks an override against."""
-    fields: list[tuple[str, Any, Any]] = [("name", str, field(default=name))]
+def _schema(
+    name: str, types: Mapping[str, Any], defaults: Mapping[str, Any], composed: Sequence[Any] = ("_self_",)
+) -> type:
+    """A dataclass with a typed field for every option: what Hydra checks an override against.
+
+    `composed` is its defaults list.
+    """
+    fields: list[tuple[str, Any, Any]] = [
+        ("defaults", list[Any], field(default_factory=partial(list, composed))),
+        ("name", str, field(default=name)),
+    ]
     for key, default in defaults.items():
         value = list(default) if isinstance(default, tuple) else default
         fields.append((key, _type(types[key]), field(default_factory=partial(copy, value))))

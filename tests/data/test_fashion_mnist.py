@@ -46,8 +46,24 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "raw" / "fashion_mnist"
 
 
-def read(raw: Path) -> Contents:
-    return fashion_mnist.read(FashionMnistConfig(), raw.parent.parent)
+def read(raw: Path, size: int | None = None) -> Contents:
+    return fashion_mnist.read(FashionMnistConfig(size=size), raw.parent.parent)
+
+
+def test_another_size_is_of_the_same_pictures(raw):
+    put(raw)
+    large, same = read(raw, 4), read(raw, 2)
+    assert large.train.images.shape == (3, 1, 4, 4)
+    assert large.test.images.shape == (1, 1, 4, 4)
+    assert large.train.images[0, 0].tolist() == [[0, 0, 1, 1], [0, 1, 1, 2], [2, 2, 2, 2], [2, 2, 3, 3]]
+    assert same.train.images.equal(read(raw).train.images)
+    assert large.train.labels.equal(same.train.labels)
+
+
+def test_a_store_from_before_there_were_sizes_is_the_same_recipe():
+    assert FashionMnistConfig().recipe()["size"] is None
+    with pytest.raises(ValueError, match=r"data.size must be >= 1, got 0"):
+        FashionMnistConfig(size=0).check()
 
 
 def test_raw_files_are_read_and_left_alone(raw):

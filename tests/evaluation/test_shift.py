@@ -234,6 +234,19 @@ def test_a_cheaper_arithmetic_changes_no_answer():
     assert invariant.maximum_drift < 1e-5
 
 
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator (CUDA, MPS, XPU) on this machine")
+def test_another_device_changes_nothing():
+    device = torch.accelerator.current_accelerator()
+    assert device is not None
+    images, labels = pictures(40, 32)
+    model = network("max")
+    here = shift(model, images, labels)["circular"]
+    there = shift(model.to(device), images.to(device), labels.to(device))["circular"]
+    assert there.agreement_by_move == here.agreement_by_move
+    assert there.accuracy_by_move == here.accuracy_by_move
+    assert there.logit_drift == pytest.approx(here.logit_drift, rel=1e-3)
+
+
 def test_the_pictures_that_flip_most():
     found = shift(linear, IMAGES, LABELS)["circular"]
     agreement = [flip.consistency for flip in found.flips]

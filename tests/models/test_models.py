@@ -119,7 +119,7 @@ def test_a_vision_transformer_takes_every_token_operator(head):
 def test_swin_merges_by_other_operators(pool):
     network = models.create("swin_mini", (1, 28, 28), 10, pool=pool)
     (slot, _) = models.slots(network, torch.zeros(1, 1, 28, 28))
-    assert (slot.kind, slot.before, slot.after) == ("merging", (1, 14, 14, 24), (1, 7, 7, 48))
+    assert (slot.kind, slot.before, slot.after) == ("merging", (1, 7, 7, 24), (1, 4, 4, 48))
     assert [type(each) for each in placed(network)] == [pooling.spec(pool).operator]
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
@@ -245,6 +245,7 @@ def test_the_head_ends_in_the_linear_layers(name, first, count):
         (lambda: models.create("all_cnn_mini", (1, 28, 28), 10, form="al"), "unknown model.form 'al': did you mean"),
         (lambda: models.create("all_cnn_mini", (1, 28, 28), 10, variant="d"), "unknown model.variant 'd'"),
         (lambda: models.create("vit_mini", (1, 30, 30), 10), "model.patch must divide the pictures' 30 x 30 pixels"),
+        (lambda: models.create("vit_mini", (1, 28, 28), 10, heads=5), "model.heads must divide model.width, .* 48"),
         (lambda: models.create("vgg_mini", (1, 28, 28), 10, depths=[1]), "model.widths and model.depths"),
         (lambda: models.create("resnet_mini", (1, 28, 28), 10, widths=[]), "model.widths must be one positive"),
         (

@@ -54,6 +54,19 @@ def test_a_large_power_does_not_overflow() -> None:
     assert module.log_lambda.grad.isfinite().all()
 
 
+def test_squares_of_large_numbers_do_not_overflow() -> None:
+    """Far from 1, where α and ε weigh nothing, the operator scales with its input."""
+    module = DetailPreserving(1)
+    x = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 1e6
+    for factor in (1e14, 1e24, 1e30):
+        large = (factor * x).requires_grad_()
+        y = module(large)
+        y.sum().backward()
+        torch.testing.assert_close(y / factor, module(x), rtol=1e-4, atol=0)
+        assert large.grad is not None
+        assert large.grad.isfinite().all()
+
+
 def test_adapool_without_likeness_is_softpool() -> None:
     module = AdaPool(3, 3)
     module.logit.data.fill_(-100)

@@ -45,6 +45,15 @@ def test_upsample_is_torchs(size: tuple[int, int]) -> None:
     torch.testing.assert_close(upsample(maps(2, 3, 3, 2), *size), expected)
 
 
+@pytest.mark.parametrize(("name", "side"), [("aspp", 4), ("ppm", 4), ("sppf", 1)])
+def test_one_picture_has_no_spread_to_train_on(name: str, side: int) -> None:
+    operator = pooling.create(name, channels=4)
+    with pytest.raises(ValueError, match=r"batch norm in training needs two values a channel.* two pictures a batch"):
+        operator(torch.rand(1, 4, side, side))
+    operator(torch.rand(2, 4, side, side)).sum().backward()
+    assert operator.eval()(torch.rand(1, 4, side, side)).isfinite().all()
+
+
 def test_ppm_of_one_level_is_the_map_beside_its_mean() -> None:
     x, ppm = maps(), PyramidPooling(4, levels=(1,)).double().eval()
     y = ppm(x)

@@ -71,6 +71,16 @@ def evaluation() -> Evaluate:
                 "images": 500,
                 "accuracy": {kind: [[top1 - 0.1, 0, 1]] * 4 + [[top1 - 0.2, 0, 1]] for kind in CORRUPTIONS},
             },
+            "train": {"images": 1000, "top1": top1 + 0.02, "loss": 1.4 - top1, "gap": 0.02},
+            "sizes": {
+                "images": 200,
+                "accuracy": [
+                    {"height": 14, "width": 14, "accuracy": None, "refused": "shapes differ"},
+                    {"height": 28, "width": 28, "accuracy": [top1, top1 - 0.1, top1 + 0.1], "refused": None},
+                ],
+            },
+            "passes": {"images": 500, "evaluation": top1, "accuracy": [top1 - 0.02, top1 + 0.01]},
+            "activations": [{"image": 0, "label": 2, "picture": PIXEL}],
             "pictures": {str(place): PIXEL for place in (0, 1, 2, 3, 7)},
             "cost": {
                 "parameters": 24_000,

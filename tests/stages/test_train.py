@@ -24,6 +24,9 @@ EVALUATION = {
     "layers": 20,
     "maps": 40,
     "robustness": 30,
+    "train": 200,
+    "sizes": {"images": 40, "factors": [1, 1.5]},
+    "passes": {"images": 40, "count": 3},
 }
 
 
@@ -72,10 +75,14 @@ def test_it_learns(trained):
     assert history[-1]["validation_top1"] > 2 / 6
 
 
-def test_the_head_decays_by_a_weight_decay_of_its_own(trained):
-    plain, same = trained(folder="a"), trained("optimizer.head_weight_decay=5e-4", folder="b")
-    assert equal(weights(plain), weights(same))
-    strong = weights(trained("optimizer.head_weight_decay=5", folder="c"))
+@pytest.mark.parametrize(("optimizer", "same", "high"), [("sgd", "5e-4", "5"), ("adamw", "0.05", "500")])
+def test_the_head_decays_by_a_weight_decay_of_its_own(trained, optimizer, same, high):
+    def decayed(folder, *head):
+        return trained(f"optimizer={optimizer}", *head, folder=folder)
+
+    plain = decayed("a")
+    assert equal(weights(plain), weights(decayed("b", f"optimizer.head_weight_decay={same}")))
+    strong = weights(decayed("c", f"optimizer.head_weight_decay={high}"))
     assert strong["network.classifier.weight"].norm() < 0.5 * weights(plain)["network.classifier.weight"].norm()
     body = "network.stage1.0.weight"
     assert strong[body].norm() > 0.8 * weights(plain)[body].norm()
@@ -228,8 +235,31 @@ def test_every_figure_of_an_evaluation_comes_from_the_folder_and_the_data(traine
     assert figures["swaps"].keys() == {"average", "max"}
     assert figures["layers"].keys() == {"stage1", "pool1", "stage2", "pool2", "head", "classifier"}
     assert len(figures["robustness"]["accuracy"]["jpeg"]) == 5
+    assert figures["train"]["images"] == 200
+    assert figures["train"]["gap"] == figures["train"]["top1"] - figures["test"]["top1"]
+    assert [(each["height"], each["refused"]) for each in figures["sizes"]["accuracy"]] == [(16, None), (24, None)]
+    assert figures["passes"] is None
+    assert [each["label"] for each in figures["activations"]] == data.prepare(run.config["data"]).test.labels[
+        :4
+    ].tolist()
     for flip in figures["shift"]["flips"]:
         assert figures["pictures"][flip["image"]].startswith("data:image/png;base64,")
+
+
+def test_the_pictures_of_the_gap_are_those_that_the_run_trained_on(trained):
+    """A run of many epochs on few pictures knows them by heart; others of the store it does not."""
+    run = trained("head=flatten", "budget.images=16", "budget.batch_size=8", "budget.epochs=20", "optimizer.lr=0.05")
+    figures = evaluate_run(run, EVALUATION | {"train": 1000})
+    assert figures["train"]["images"] == 16
+    assert figures["train"]["top1"] > 0.9
+    assert figures["train"]["gap"] > 0.2
+
+
+def test_an_operator_that_draws_is_averaged_over_passes(trained):
+    found = evaluate_run(trained("pool=stochastic", "head=flatten"), EVALUATION)
+    assert len(found["passes"]["accuracy"]) == 3
+    assert found["passes"]["images"] == 40
+    assert found["sizes"]["accuracy"][1]["refused"]
 
 
 def test_what_operators_learn_is_recorded_by_letter_slot_and_epoch(trained):

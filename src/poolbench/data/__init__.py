@@ -20,7 +20,7 @@ from poolbench.data.config import (
     VocConfig,
 )
 from poolbench.data.objects import IGNORED, Objects, Scenes
-from poolbench.data.store import Contents, Split, Store, load, validation_split, verify, write
+from poolbench.data.store import Contents, Split, Store, load, training_split, validation_split, verify, write
 from poolbench.naming import unknown
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "configure",
     "load",
     "prepare",
+    "training_split",
     "validation_split",
     "verify",
 ]

@@ -48,10 +48,19 @@ class DataConfig:
 
 @dataclass
 class FashionMnistConfig(DataConfig):
-    """Fashion-MNIST: 60,000 + 10,000 grey 28x28 images of ten kinds of clothing."""
+    """Fashion-MNIST: 60,000 + 10,000 grey 28x28 images of ten kinds of clothing.
+
+    `size`: brought to size x size; null leaves them as they are.
+    """
 
     source: str = "fashion_mnist"
     name: str = "fashion_mnist"
+    size: int | None = None
+
+    def check(self) -> None:
+        super().check()
+        if self.size is not None:
+            _within("size", self.size, 1)
 
 
 @dataclass

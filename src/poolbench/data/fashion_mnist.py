@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from poolbench.data.config import FashionMnistConfig
 from poolbench.data.fetch import Unavailable, download
+from poolbench.data.resize import resized
 from poolbench.data.store import Contents, Split
 
 # Of what is inside each file: Debian's package differs from the authors' files in the name and date of the gzip header.
@@ -34,7 +36,7 @@ ROOT = Path("/")
 
 
 def read(config: FashionMnistConfig, root: Path) -> Contents[Split]:
-    """Both splits, images uint8 (60000, 1, 28, 28) and (10000, 1, 28, 28); the raw files stay in root/raw.
+    """Both splits, images uint8 (60000, 1, 28, 28) and (10000, 1, 28, 28), or resized; the raw files stay in root/raw.
 
     Raises ValueError for a file that fails its checksum, and FileNotFoundError where no source has the files.
     """
@@ -42,12 +44,16 @@ def read(config: FashionMnistConfig, root: Path) -> Contents[Split]:
     title, packed = _find(raw)
     train, test = (
         Split(
-            torch.from_numpy(_array(packed[f"{part}-images-idx3-ubyte.gz"])).unsqueeze(1),
+            _sized(torch.from_numpy(_array(packed[f"{part}-images-idx3-ubyte.gz"])).unsqueeze(1), config.size),
             torch.from_numpy(_array(packed[f"{part}-labels-idx1-ubyte.gz"])).long(),
         )
         for part in ("train", "t10k")
     )
     return Contents(train, test, CLASSES, title)
+
+
+def _sized(images: Tensor, size: int | None) -> Tensor:
+    return images if size is None else resized(images, size, size)
 
 
 def _find(raw: Path) -> tuple[str, dict[str, bytes]]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from poolbench.data.objects import Scenes
 
 SCHEMA = 1
+SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -261,6 +262,22 @@ def validation_split(count: int, fraction: float, seed: int) -> tuple[Tensor, Te
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return order[held:].sort().values, order[:held].sort().values
+
+
+def training_split(store: Store, validation: float, images: int | None = None) -> tuple[Tensor, Tensor]:
+    """Indices of the pictures that a run trains on, in an order drawn by lot, and of those held out.
+
+    They are the same for every run, so that runs can be compared on them. `images` takes fewer of the first: drawn, as
+    a folder of pictures is sorted by class. Raises ValueError where there are not as many.
+    """
+    chosen, held = validation_split(len(store.parts["train"]), validation, SPLIT_SEED)
+    if images is not None and images > len(chosen):
+        raise ValueError(
+            f"budget.images is {images}, but {store.name} has {len(chosen)} pictures to train on after "
+            f"data.validation={validation}: ask for fewer, or null for all"
+        )
+    drawn = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    return chosen[drawn[:images]], held
 
 
 def _statistics(counts: Tensor) -> tuple[list[float], list[float]]:

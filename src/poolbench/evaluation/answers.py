@@ -1,6 +1,6 @@
 """What a model answers to pictures as they are and moved: all that the figures are made of, picture by picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -14,6 +14,8 @@ Model = Callable[[Tensor], Tensor]
 BATCH = 250
 SAFETY = 2.0
 """How many times the largest error seen a cheaper arithmetic is taken to err at most."""
+CLOSEST = 32
+"""Pictures at least that tell how much it errs where two answers are close."""
 
 
 @dataclass(frozen=True)
@@ -63,38 +65,74 @@ def ask(
     batches = []
     for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
         plain = model(batch).float()
-        bound = 0.0 if autocast is None else SAFETY * (_rough(model, batch, autocast) - plain).abs().max()
-        rows: dict[str, list[Tensor]] = {"moved": [], "probability": [], "drift": []}
-        for picture in motion(batch, moves):
-            if autocast is None:
-                logits = model(picture).float()
-            else:
-                logits = _rough(model, picture, autocast)
-                unsure = (_margin(logits) <= 2 * bound) | ((logits - plain).abs().amax(1) <= 2 * bound)
-                if unsure.any():
-                    logits[unsure] = model(picture[unsure]).float()
-            rows["moved"].append(logits.argmax(1))
-            rows["probability"].append(_likelihood(logits, truth))
-            rows["drift"].append((logits - plain).abs().amax(1))
-        stacked = {name: torch.stack(columns, 1) for name, columns in rows.items()}
-        batches.append(Answers(truth, plain.argmax(1), _likelihood(plain, truth), **stacked))
+        pictures = motion(batch, moves)
+        if autocast is None:
+            logits = torch.stack([model(picture).float() for picture in pictures], 1)
+        else:
+            logits = _checked(model, pictures, batch, plain, autocast)
+        moved = (
+            logits.argmax(2),
+            _likelihood(logits, truth[:, None].expand(-1, len(moves))),
+            (logits - plain[:, None]).abs().amax(2),
+        )
+        batches.append(Answers(truth, plain.argmax(1), _likelihood(plain, truth), *moved))
     return Answers(
         **{field.name: torch.cat([getattr(batch, field.name) for batch in batches]).cpu() for field in fields(Answers)}
     )
 
 
-def _rough(model: Model, batch: Tensor, autocast: torch.autocast) -> Tensor:
+def _checked(
+    model: Model, pictures: Iterable[Tensor], batch: Tensor, plain: Tensor, autocast: torch.autocast
+) -> Tensor:
+    """Logits (N, S, classes) of moved `pictures`, those in doubt without `autocast`; `plain` are those of the `batch`.
+
+    In doubt is an answer whose lead over the next is within what `autocast` errs in such a lead, and a drift that is
+    mostly error. They are computed again in whole batches, from several moves.
+    """
     with autocast:
-        return model(batch).float()
+        rough = model(batch).float()
+    close, error = SAFETY * _lead_error(rough, plain), SAFETY * (rough - plain).abs().max()
+    made: list[Tensor] = []
+    doubted: list[tuple[Tensor, int]] = []
+    waiting: list[Tensor] = []
+
+    def settle() -> None:
+        exact = model(torch.cat(waiting)).float().split([len(rows) for rows, _ in doubted])
+        for (rows, column), logits in zip(doubted, exact, strict=True):
+            made[column][rows] = logits
+        doubted.clear()
+        waiting.clear()
+
+    for picture in pictures:
+        with autocast:
+            logits = model(picture).float()
+        made.append(logits)
+        doubt = (_lead(logits) <= close) | ((logits - plain).abs().amax(1) <= error)
+        if len(rows := doubt.nonzero()[:, 0]):
+            doubted.append((rows, len(made) - 1))
+            waiting.append(picture[rows])
+        if sum(map(len, waiting)) >= len(batch):
+            settle()
+    if waiting:
+        settle()
+    return torch.stack(made, 1)
+
+
+def _lead_error(rough: Tensor, plain: Tensor) -> Tensor:
+    """By how much the lead of an answer is wrong at most, among the pictures where it is small."""
+    best = rough.topk(min(2, rough.shape[1]), 1).indices
+    change = (rough - plain).gather(1, best)
+    small = _lead(rough).argsort()[: max(len(rough) // 4, CLOSEST)]
+    return (change[:, 0] - change[:, -1])[small].abs().max()
 
 
 def _likelihood(logits: Tensor, labels: Tensor) -> Tensor:
     """The probability that each picture's label is given."""
-    return logits.softmax(1).gather(1, labels[:, None])[:, 0]
+    return logits.softmax(-1).gather(-1, labels[..., None])[..., 0]
 
 
-def _margin(logits: Tensor) -> Tensor:
-    """By how much the best answer leads."""
+def _lead(logits: Tensor) -> Tensor:
+    """By how much the best answer is ahead of the next."""
     best = logits.topk(min(2, logits.shape[1]), 1).values
     return best[:, 0] - best[:, -1]
 

@@ -3,7 +3,18 @@
 from poolbench.models import classics, cnn, compact, detection, published, segmentation, transformers
 from poolbench.models.classifier import Normalise, build, initialise
 from poolbench.models.placed import Placed
-from poolbench.models.registry import ORIGINAL, ROLES, create, names, network, options, register, takes, task
+from poolbench.models.registry import (
+    ORIGINAL,
+    ROLES,
+    create,
+    names,
+    network,
+    optimizer,
+    options,
+    register,
+    takes,
+    task,
+)
 from poolbench.models.slots import Slot, head, slots
 from poolbench.models.swap import swap
 
@@ -23,6 +34,7 @@ __all__ = [
     "initialise",
     "names",
     "network",
+    "optimizer",
     "options",
     "published",
     "register",

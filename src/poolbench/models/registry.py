@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -19,22 +19,31 @@ Registered = TypeVar("Registered", bound=Network)
 ROLES = ("region", "context")
 """Slots that a network has an argument for: what stands in them decides the shape of what comes after."""
 
-_networks: dict[str, Network] = {}
-_tasks: dict[str, str] = {}
+
+class Entry(NamedTuple):
+    """A network, its task, and the optimiser that it is trained with as a rule: a name in conf/optimizer."""
+
+    network: Network
+    task: str
+    optimizer: str
+
+
+_networks: dict[str, Entry] = {}
 _GIVEN = ("self", "shape", "classes", *ROLES)
 WHERE = inspect.Parameter("where", inspect.Parameter.KEYWORD_ONLY, default=("*",), annotation=Sequence[str])
 
 
-def register(name: str, task: str = "classification") -> Callable[[Registered], Registered]:
+def register(name: str, task: str = "classification", optimizer: str = "sgd") -> Callable[[Registered], Registered]:
     """Decorator that adds a class or function of `shape`, `classes` and its options, which makes a network.
 
-    A network of another `task` than classification gives the ground a class, the first.
+    A network of another `task` than classification gives the ground a class, the first. `optimizer`: what a run of it
+    takes unless it says otherwise, a name in conf/optimizer.
     """
     if name in _networks:
-        raise ValueError(f"network {name!r} is registered already, as {_networks[name].__qualname__}")
+        raise ValueError(f"network {name!r} is registered already, as {_networks[name].network.__qualname__}")
 
     def add(network: Registered) -> Registered:
-        _networks[name], _tasks[name] = network, task
+        _networks[name] = Entry(network, task, optimizer)
         return network
 
     return add
@@ -55,8 +64,16 @@ def task(name: str) -> str:
     >>> task("cnn")
     'classification'
     """
-    network(name)
-    return _tasks[name]
+    return _entry(name).task
+
+
+def optimizer(name: str) -> str:
+    """The optimiser that a network is trained with as a rule. Raises ValueError for an unknown name.
+
+    >>> optimizer("cnn"), optimizer("vit_mini")
+    ('sgd', 'adamw')
+    """
+    return _entry(name).optimizer
 
 
 def takes(name: str, role: str) -> bool:
@@ -66,6 +83,10 @@ def takes(name: str, role: str) -> bool:
 
 def network(name: str) -> Network:
     """The class or function that makes a network. Raises ValueError for an unknown name."""
+    return _entry(name).network
+
+
+def _entry(name: str) -> Entry:
     if name not in _networks:
         raise unknown("model", name, _networks)
     return _networks[name]

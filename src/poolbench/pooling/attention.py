@@ -129,7 +129,9 @@ class DetailPreserving(Local):
             difference = value - mean
             if self.reward == "asymmetric":
                 difference = difference.clamp(min=0)
-            logits.append(torch.logaddexp(floor, power / 2 * (difference * difference + DETAIL).log()))
+            scale = difference.detach().abs().clamp(min=1)  # squares of it overflow from 1e19 on
+            square = (difference / scale).square() + DETAIL / scale.square()
+            logits.append(torch.logaddexp(floor, power / 2 * square.log() + power * scale.log()))
         return weighted(values, logits).to(x.dtype).contiguous(memory_format=layout(x))
 
 

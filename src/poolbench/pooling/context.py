@@ -10,6 +10,18 @@ from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import full_precision, layout, wide
 
 
+class Norm(nn.BatchNorm2d):
+    """Batch norm; in training, ValueError where a channel has one value, and so no spread to divide by."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == x.shape[1]:
+            raise ValueError(
+                "batch norm in training needs two values a channel, and the mean of one picture is one: give two "
+                "pictures a batch, or put the operator into evaluation mode"
+            )
+        return super().forward(x)
+
+
 def convolution(
     inputs: int, outputs: int, kernel_size: int = 1, rate: int = 1, activation: type[nn.Module] = nn.ReLU
 ) -> nn.Sequential:
@@ -17,7 +29,7 @@ def convolution(
     padding = rate * (kernel_size // 2)
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel_size, padding=padding, dilation=rate, bias=False),
-        nn.BatchNorm2d(outputs),
+        Norm(outputs),
         activation(),
     )
 
@@ -47,8 +59,8 @@ def check(name: str, values: tuple[int, ...]) -> None:
 class ASPP(nn.Module):
     """Dilated convolutions at many rates beside the mean of the map: (N, C, H, W) to (N, out_channels, H, W).
 
-    The rates are those for output stride 16; double them at 8. Training needs two pictures a batch: batch norm finds
-    no spread in the mean of one.
+    The rates are those for output stride 16; double them at 8. Training on one picture a batch is a ValueError: batch
+    norm finds no spread in its mean.
 
     >>> import torch
     >>> ASPP(8, out_channels=16).eval()(torch.rand(1, 8, 28, 28)).shape
@@ -105,7 +117,7 @@ def upsample(x: Tensor, height: int, width: int) -> Tensor:
 class PyramidPooling(nn.Module):
     """The map, and beside it the means of coarse grids of it: (N, C, H, W) to (N, C + levels · ⌊C / levels⌋, H, W).
 
-    Training needs two pictures a batch: batch norm finds no spread in the single bin of one.
+    Training on one picture a batch is a ValueError: batch norm finds no spread in its single bin.
 
     >>> import torch
     >>> PyramidPooling(8).eval()(torch.rand(1, 8, 28, 28)).shape

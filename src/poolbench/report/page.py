@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from poolbench.report import figures, learning, objects, operators, shifts
+from poolbench.report import figures, learning, objects, operators, pictures, shifts
 from poolbench.report.answer import NAMED, answer, finding, listing
 from poolbench.report.changes import changes
 from poolbench.report.records import METRICS, Result, metric
@@ -103,6 +103,10 @@ def _study(summary: Json, study: Json, by_cell: ByCell) -> Json:
         "displaced": _given(objects.displaced, _having(own, "displaced")),
         "swaps": _given(shifts.swaps, _having(moved, "swaps")),
         "robustness": _given(shifts.robustness, _having(own, "robustness")),
+        "sizes": _given(pictures.sizes, _having(own, "sizes")),
+        "refusals": _given(pictures.refusals, _having(own, "sizes")),
+        "passes": _given(pictures.passes, _having(own, "passes")),
+        "activations": _given(pictures.activations, _having(own, "activations")),
         "progress": _given(lambda runs: learning.progress(runs, ranked[0]), _having(own, "history")),
         "learned": _given(learning.learned, _having(own, "learned")),
         "calibration": _given(learning.calibration, _having(own, "reliability")),

@@ -105,6 +105,8 @@ METRICS = (
     _share("test.macro_f1", "macro F1"),
     _share("test.ece", "calibration error", higher_is_better=False),
     Metric("test.loss", "test loss", digits=3, higher_is_better=False),
+    _share("train.top1", "training accuracy"),
+    _share("train.gap", "gap from training to test", higher_is_better=False),
     _share("validation.top1", "validation accuracy"),
     _share("shift.consistency", "shift consistency"),
     _share("shift.consistency_correct", "consistency where correct"),

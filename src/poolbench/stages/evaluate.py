@@ -19,12 +19,14 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor, nn
 
-from poolbench import data, models
+from poolbench import data, models, pooling
 from poolbench.data import Scenes, Store
 from poolbench.data.feed import batch_of
 from poolbench.data.fit import squares
 from poolbench.evaluation import (
     SCHEMA,
+    activation,
+    at_sizes,
     cell_side,
     classification,
     confusion,
@@ -33,6 +35,7 @@ from poolbench.evaluation import (
     equivariance,
     geometry,
     maps_before,
+    passes,
     reconstruction,
     reliability,
     robustness,
@@ -48,6 +51,10 @@ from poolbench.stages.cli import run
 
 BATCH = 250
 COST_IMAGES = 256
+MAP_IMAGES = 4
+ORANGE, OPACITY = (255, 120, 0), 0.75
+RANDOM = tuple(pooling.spec(name).operator for name in pooling.names("local") if pooling.spec(name).random)
+"""Operators that draw in training."""
 ENVIRONMENT = (
     "commit",
     "dirty",
@@ -227,8 +234,8 @@ def evaluate_classifier(
         with arithmetic:
             return sized(model, store.scenes("test").to(device), fit, _side(trained), BATCH, any_size)
     images, labels = store.test.images.to(device), store.test.labels.to(device)
-    with arithmetic, torch.inference_mode():
-        logits = torch.cat([model(batch).float() for batch in images.split(BATCH)])
+    with arithmetic:
+        logits = _logits(model, images)
     wanted = config["shift"]
     if wanted["protocols"][:1] not in (["circular"], ["crop"]):
         raise ValueError(
@@ -255,13 +262,18 @@ def evaluate_classifier(
     steps = [(step, step) for step in range(1, wanted["range"] + 1)]
     with arithmetic:
         spoilt = robustness(model, images[: config["robustness"]], labels[: config["robustness"]], BATCH)
+        extent = config["sizes"]["images"]
+        other_sizes = at_sizes(model, images[:extent], labels[:extent], config["sizes"]["factors"], BATCH)
+        test = {"images": len(labels), "loss": F.cross_entropy(logits, labels).item(), **classification(logits, labels)}
+        train = _own_pictures(model, trained, store, config["train"], device)
+        parts = {
+            "passes": _passes(model, images, labels, config["passes"]),
+            "activations": _activations(model, images[:MAP_IMAGES], labels[:MAP_IMAGES]),
+        }
     shown = {*range(len(shifts[first].diagonal.labels)), *(flip.image for flip in shifts[first].flips)}
     return {
-        "test": {
-            "images": len(labels),
-            "loss": F.cross_entropy(logits, labels).item(),
-            **classification(logits, labels),
-        },
+        "test": test,
+        "train": train | {"gap": train["top1"] - test["top1"]},
         "confusion": confusion(logits, labels),
         "reliability": reliability(logits, labels),
         "shift": asdict(shifts.pop(first)),
@@ -271,8 +283,60 @@ def evaluate_classifier(
         "geometry": {name: asdict(each) for name, each in geometry(network, layers, images[0].float()).items()},
         "map": _kept(model, images[: config["maps"]]),
         "robustness": {"images": config["robustness"], "accuracy": spoilt},
+        "sizes": {"images": extent, "accuracy": [asdict(each) for each in other_sizes]},
+        **parts,
         "pictures": {index: _data_uri(store.test.images[index]) for index in sorted(shown)},
     }
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return torch.cat([model(batch).float() for batch in images.split(BATCH)])
+
+
+def _own_pictures(
+    model: nn.Module, trained: Run, store: Store, count: int, device: torch.device
+) -> dict[str, float | int]:
+    """How well a run does on the first of the pictures that it trained on, which lie in no order."""
+    chosen, _ = data.training_split(store, trained.config["data"]["validation"], trained.config["budget"]["images"])
+    images, labels = store.train.images[chosen[:count]].to(device), store.train.labels[chosen[:count]].to(device)
+    logits = _logits(model, images)
+    loss = F.cross_entropy(logits, labels).item()
+    return {"images": len(labels), "loss": loss, "top1": classification(logits, labels)["top1"]}
+
+
+def _passes(model: nn.Module, images: Tensor, labels: Tensor, wanted: Mapping[str, int]) -> dict[str, Any] | None:
+    """Accuracy averaged over test passes, and that of evaluation on the same pictures; None where nothing draws."""
+    drawing = [layer for layer in model.modules() if isinstance(layer, RANDOM)]
+    if not drawing:
+        return None
+    some, truth = images[: wanted["images"]], labels[: wanted["images"]]
+    still = (_logits(model, some).argmax(1) == truth).float().mean().item()
+    return {
+        "images": len(truth),
+        "evaluation": still,
+        "accuracy": passes(model, drawing, some, truth, wanted["count"], BATCH),
+    }
+
+
+def _activations(model: nn.Module, images: Tensor, labels: Tensor) -> list[dict[str, Any]]:
+    """The class activation maps of some pictures, for their labels; none where no map comes to the head."""
+    head = next((slot.layer for slot in models.slots(model, images[:1]) if slot.takes == "global"), None)
+    if head is None:
+        return []
+    maps = activation(model, head, images, labels).cpu()
+    return [
+        {"image": index, "label": label, "picture": _data_uri(_overlay(image, map))}
+        for index, (image, map, label) in enumerate(zip(images.cpu(), maps, labels.tolist(), strict=True))
+    ]
+
+
+def _overlay(image: Tensor, map: Tensor) -> Tensor:
+    """A stored picture in grey, uint8 (3, H, W); the more a place speaks for the class, the more it is orange."""
+    share = F.interpolate(map.clamp(min=0)[None, None], image.shape[1:], mode="bilinear")[0, 0]
+    share = OPACITY * share / share.max().clamp(min=1e-12)
+    grey = image.float().mean(0)
+    return torch.stack([grey + share * (level - grey) for level in ORANGE]).round().to(torch.uint8)
 
 
 def evaluate_segmenter(

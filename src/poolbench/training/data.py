@@ -6,14 +6,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from poolbench.data import Scenes, Store, validation_split
+from poolbench.data import Scenes, Store, training_split
 from poolbench.data.feed import Feed, FittedFeed, SceneFeed
 from poolbench.data.fit import by_shape
 from poolbench.data.store import Part
 from poolbench.training.module import epoch_seed
-
-VALIDATION_SEED = 0
-"""The held-out pictures are the same for every run, so that runs can be compared on them."""
 
 
 class Data(pl.LightningDataModule):
@@ -36,18 +33,9 @@ class Data(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         whole = store.parts["train"]
-        chosen, held = validation_split(len(whole), validation, VALIDATION_SEED)
-        if images is not None and images > len(chosen):
-            raise ValueError(
-                f"budget.images is {images}, but {store.name} has {len(chosen)} pictures to train on after "
-                f"data.validation={validation}: ask for fewer, or null for all"
-            )
+        chosen, held = training_split(store, validation, images)
         if shift and isinstance(whole, Scenes):
             raise ValueError(f"data.augment_shift moves pictures with one label each: {store.name} takes 0 alone")
-        if images is not None:  # not the first ones: a folder of pictures is sorted by class
-            chosen = chosen[
-                torch.randperm(len(chosen), generator=torch.Generator().manual_seed(VALIDATION_SEED))[:images]
-            ]
         self.splits: dict[str, Part] = {"train": whole.take(chosen), "validation": whole.take(held)}
         self.batch_size, self.seed, self.shift = batch_size, seed, shift
         self.fit, self.sides = fit, sides

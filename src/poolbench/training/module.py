@@ -20,7 +20,7 @@ class Diverged(ValueError):
 
 
 class Task(pl.LightningModule):
-    """SGD with Nesterov momentum, a one-cycle schedule. A task says what its loss and its validation figures are."""
+    """SGD with Nesterov momentum or AdamW, a one-cycle schedule. A task says its loss and its validation figures."""
 
     watched: ClassVar[str]
     """The validation figure that the terminal shows."""
@@ -92,9 +92,12 @@ class Task(pl.LightningModule):
         if own is not None:
             head = [parameter for parameter in self.parameters() if parameter in self.head]
             groups.append({"params": head, "weight_decay": own})
-        optimizer = torch.optim.SGD(
-            groups, lr=chosen["lr"], momentum=chosen["momentum"], nesterov=chosen["momentum"] > 0
-        )
+        lr, momentum = chosen["lr"], chosen["momentum"]
+        optimizer: torch.optim.Optimizer
+        if chosen["name"] == "adamw":
+            optimizer = torch.optim.AdamW(groups, lr=lr, betas=(momentum, 0.999))
+        else:
+            optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.learning_rate(step) / chosen["lr"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
