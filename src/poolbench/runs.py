@@ -63,6 +63,12 @@ class Run:
         return json.loads((self.folder / "metrics.json").read_text())
 
     @property
+    def score(self) -> float:
+        """What a search maximises: top-1 accuracy on the held-out pictures, or the mean IoU of segmentation."""
+        found = self.metrics["validation"]
+        return found["top1" if "top1" in found else "miou"]
+
+    @property
     def history(self) -> list[Row]:
         """One row an epoch."""
         return read_rows(self.folder / "history.csv")

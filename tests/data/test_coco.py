@@ -37,7 +37,7 @@ def content():
     }  # fmt: skip
 
 
-def folder(place: Path, made, file="annotations/instances_train.json", pictures="images") -> Path:
+def folder(place, made, file="annotations/instances_train.json", pictures="images"):
     (place / file).parent.mkdir(parents=True, exist_ok=True)
     (place / file).write_text(json.dumps(made))
     (place / pictures).mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ def scenes(tmp_path_factory):
 
 def test_scenes_come_whole_in_batches_that_all_fit_into(scenes):
     fill = torch.tensor([7.0])
-    order = []
+    order: list[int] = []
     for batch in SceneFeed(scenes, 4, fill):
         assert all(side % 16 == 0 for side in batch.images.shape[2:])
         for image, semantic, index, size in zip(batch.images, batch.semantic, batch.indices, batch.sizes, strict=True):

@@ -22,7 +22,7 @@ def scenes():
     """Two pictures with objects, one without."""
     blank = np.full((1, 48, 64), 100, np.uint8)
     places = [(0, (4, 4, 20, 30)), (2, (30, 10, 60, 40)), (1, (10, 20, 40, 44))]
-    things = [Thing(label, tuple(map(float, box)), boxed(*box)) for label, box in places]
+    things = [Thing(label, (x1, y1, x2, y2), boxed(x1, y1, x2, y2)) for label, (x1, y1, x2, y2) in places]
     return pack([(blank, things[:2]), (blank, []), (blank, things[2:])], channels=1)
 
 

@@ -30,10 +30,10 @@ def test_there_are_notebooks() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs(path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])))
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(project)}}).execute()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -49,3 +49,8 @@ def test_tour_shows_every_operator(kind: pooling.Kind) -> None:
     tour = outputs(FOLDER / "01_pooling_tour.ipynb")
     shown = "".join(output.data.get("text/markdown", "") for output in tour)
     assert [name for name in pooling.names(kind) if f"`{name}`" not in shown] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_is_small(path: Path) -> None:
+    assert path.stat().st_size < (700_000 if path.stem.startswith("01") else 400_000)

@@ -82,3 +82,15 @@ def test_shift_maps_average_seeds_and_share_a_scale(results: list[Result]) -> No
     gradient = figures.map_gradient()
     assert min(everything, key=lambda each: each.accuracy).color == gradient[0]
     assert max(everything, key=lambda each: each.accuracy).color == gradient[-1]
+
+
+def test_equal_times_have_a_scale(evaluation: Evaluate) -> None:
+    results = [
+        Result(cell, 0, {"pool": cell}, evaluation(top1, step_ms=61.2345))
+        for cell, top1 in {"a": 0.8, "b": 0.9}.items()
+    ]
+    summary = summarise(results, [Study("pool", "?", "pool", ["a", "b"])], Provenance({}, []))
+    study = summary["studies"]["pool"]
+    figures.scatter(summary, study, ACCURACY, CONSISTENCY, SPEED)
+    axis = figures.scatter(summary, study, SPEED, ACCURACY).layout.xaxis
+    assert len(axis.tickvals) > 1

@@ -34,7 +34,19 @@ def test_every_operator_that_cells_use_has_one_card(evaluation: Evaluate) -> Non
     assert list(found) == ["max", "gap", "stochastic", "spp", own]
     assert found["gap"].cells == ["a", "b", "d"]
     assert found[own].shapes[1] == (8, 14, 14)
-    assert [each.key for each in found["max"].columns] == ["test.top1", "shift.consistency", "cost.step_ms"]
+    assert [each.key for each in found["max"].columns] == [
+        "test.top1",
+        "shift.consistency",
+        "cost.step_ms",
+        "cost.pool_step_ms",
+        "cost.bytes_saved",
+    ]
+
+
+def test_a_role_of_another_task_counts_and_a_setting_does_not(evaluation: Evaluate) -> None:
+    labels = {"model": "max", "region": "roi_align", "context": "aspp"}
+    found = cards(summarise([Result("a", 0, labels, evaluation())], [], Provenance({}, [])))
+    assert [card.spec.name for card in found] == ["roi_align", "aspp"]
 
 
 def test_drawing_leaves_the_generator_alone(evaluation: Evaluate) -> None:

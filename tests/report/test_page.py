@@ -67,6 +67,28 @@ def test_a_report_of_nothing_says_so() -> None:
     assert "Not evaluated, so not ranked: max." in page
 
 
+def test_another_task_has_its_own_figures_and_no_others(evaluation: Evaluate) -> None:
+    results = []
+    for place, cell in enumerate(("align", "pool")):
+        for seed in range(2):
+            whole = evaluation(step_ms=50 + place)
+            kept = {key: whole[key] for key in ("schema", "environment", "data", "pictures", "cost", "duration")}
+            figures = {"test": {"images": 10, "map": 0.5 - place / 10 + seed / 100}, "speed": {"ratio": 20.0}}
+            rows = [{"epoch": 1, "validation_loss": 0.5}]
+            results.append(Result(cell, seed, {"region": cell}, kept | figures | {"history": rows, "learned": []}))
+    study = Study("roi", "Which region operator?", "region", ["align", "pool"], metric="test.map")
+    page = render(summarise(results, [study], Provenance({}, [])), results)
+    for said in (
+        "align has the highest average precision",
+        "Average precision, %",
+        "Pictures with predictions",
+        "Speed",
+    ):
+        assert said in page
+    for absent in ("Shift maps", "Calibration", "Top-1", "Along the diagonal"):
+        assert absent not in page
+
+
 def test_single_runs_say_that_their_interval_is_unknown(evaluation: Evaluate) -> None:
     results = [Result(cell, 0, {"pool": cell}, evaluation()) for cell in ("a", "b")]
     page = render(summarise(results, [Study("pool", "Which?", "pool", ["a", "b"])], Provenance({}, [])), results)

@@ -9,7 +9,16 @@ from rich.console import Console
 
 from poolbench.report.records import Provenance, Result, Study, measured
 from poolbench.report.summary import summarise
-from poolbench.report.tables import headings, history_rows, latex, markdown, rows, terminal_table
+from poolbench.report.tables import (
+    confusion_rows,
+    headings,
+    history_rows,
+    latex,
+    markdown,
+    rows,
+    shift_rows,
+    terminal_table,
+)
 
 Evaluate = Callable[..., dict[str, Any]]
 
@@ -96,3 +105,21 @@ def _printed(summary: dict[str, Any]) -> str:
     with console.capture() as captured:
         console.print(terminal_table(summary))
     return captured.get()
+
+
+def test_confusion_adds_up_over_seeds(results):
+    rows = confusion_rows(results)
+    counts = {(row["class"], row["answer"]): row["count"] for row in rows if row["cell"] == results[0].cell}
+    seeds = [run for run in results if run.cell == results[0].cell]
+    once = seeds[0].metrics["confusion"]
+    assert counts["coat", "shirt"] == len(seeds) * once["0"]["1"]
+    assert sum(counts.values()) == sum(
+        n for run in seeds for each in run.metrics["confusion"].values() for n in each.values()
+    )
+
+
+def test_every_shift_has_a_row(results):
+    rows = [row for row in shift_rows(results) if (row["cell"], row["seed"]) == (results[0].cell, results[0].seed)]
+    shift = results[0].metrics["shift"]
+    assert [[row["dy"], row["dx"]] for row in rows] == shift["moves"]
+    assert [row["accuracy"] for row in rows] == shift["accuracy_by_move"]

@@ -1,21 +1,17 @@
-import json
 import shutil
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-import wandb
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from poolbench import config, data, models, pooling, runs
 from poolbench.stages import train
-from poolbench.stages.evaluate import evaluate_run
+from poolbench.stages.evaluate import cost_run, evaluate_run
 from poolbench.training import Diverged, Task
 
 SMALL = [
@@ -56,21 +52,6 @@ def trained(workplace, monkeypatch):
 
 def weights(run):
     return load_file(run.folder / "model.safetensors")
-
-
-def wandb_records(content: bytes) -> Iterator[bytes]:
-    """The records of a W&B file: a LevelDB log of blocks of 32 KiB, in which a long record comes in parts."""
-    place, record = 7, b""
-    while place < len(content):
-        if (room := 32768 - place % 32768) < 7:
-            place += room
-            continue
-        size, kind = struct.unpack_from("<HB", content, place + 4)
-        record += content[place + 7 : place + 7 + size]
-        place += 7 + size
-        if kind in (1, 4):  # whole, or the last part
-            yield record
-            record = b""
 
 
 def equal(one, other):
@@ -212,31 +193,6 @@ def test_more_pictures_than_there_are(trained):
 
 
 @pytest.mark.slow
-def test_wandb_offline_holds_the_run(trained, workplace):
-    from wandb.proto import wandb_internal_pb2
-
-    run = trained("logger=wandb")
-    wandb.teardown()  # waits for its service, which writes the file after a run is finished
-    (file,) = workplace.glob("wandb/offline-run-*/run-*.wandb")
-    records = [wandb_internal_pb2.Record.FromString(record) for record in wandb_records(file.read_bytes())]
-    (started,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
-    assert (started.display_name, started.run_group, started.project) == ("c/seed-0", "c", "poolbench")
-    settings = {item.key: json.loads(item.value_json) for item in started.config.update}
-    assert settings["pool"] == run.config["pool"]
-    logged = [
-        {(item.key or item.nested_key[0]): item.value_json for item in record.history.item}
-        for record in records
-        if record.WhichOneof("record_type") == "history"
-    ]
-    accuracies = [float(row["validation_top1"]) for row in logged if "validation_top1" in row]
-    assert accuracies == pytest.approx([row["validation_top1"] for row in run.history])
-    assert any("shift_map" in row for row in logged)
-    artifacts = [record.request.log_artifact.artifact for record in records if record.request.HasField("log_artifact")]
-    artifacts += [record.artifact for record in records if record.WhichOneof("record_type") == "artifact"]
-    assert [artifact.name for artifact in artifacts if artifact.type == "model"] == ["c-seed-0"]
-
-
-@pytest.mark.slow
 def test_a_killed_sweep_started_again_ends_with_the_same_weights(workplace):
     options = ["seed=0,1", "cell=c", "budget.epochs=4"]
     subprocess.run(command(*options, runs_folder="whole"), check=True, capture_output=True)
@@ -343,3 +299,30 @@ def test_a_swap_that_does_not_fit_is_named(trained, pool, message):
     run = trained()
     with pytest.raises(ValueError, match=message):
         run.swapped(data.prepare(run.config["data"]), pool)
+
+
+def test_a_detector_trains_and_is_evaluated_from_its_folder(workplace):
+    scenes = ["data=scenes", "data.of=shapes", "data.train=24", "data.test=8", "data.smallest=40", "data.largest=56"]
+    network = ["task=detection", "model=fast_rcnn_mini", "model.widths=[4,8]", "model.hidden=16"]
+    region = ["region=roi_align", "region.output_size=3", "region.sampling_ratio=1"]
+    budget = ["budget=smoke", "budget.images=16", "budget.batch_size=8", "trainer=cpu", "logger=csv"]
+    options = [*scenes, *network, *region, *budget, "cell=c", "hydra.run.dir=runs/c/seed-0"]
+    answer = subprocess.run(
+        [sys.executable, "-m", "poolbench.stages.train", *options], check=True, capture_output=True, text=True
+    )
+    assert "validation top1" in answer.stdout
+    run = runs.Run(Path("runs/c/seed-0"))
+    assert run.metrics.keys() == {"validation"}
+    assert run.config["region"] == {"name": "roi_align", "output_size": 3, "sampling_ratio": 1, "aligned": True}
+    figures = evaluate_run(run, EVALUATION)
+    again = evaluate_run(run, EVALUATION)
+    for part in figures.keys() - {"duration"}:
+        assert figures[part] == again[part], part
+    assert figures["task"] == "detection"
+    assert figures["labels"]["region"] == "roi_align"
+    assert 0 <= figures["test"]["map"] <= figures["test"]["map50"] <= 1
+    assert [each["shift"] for each in figures["displaced"]] == [step / 2 for step in range(9)]
+    assert len(figures["pictures"]) == 6
+    cost = cost_run(run)
+    assert cost["multiply_adds"] > 0
+    assert cost["step_ms"] > 0

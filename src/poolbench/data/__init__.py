@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from poolbench.data import cifar, coco, fashion_mnist, image_folder, scenes, shapes
+from poolbench.data import cifar, coco, fashion_mnist, fetched, image_folder, scenes, shapes
 from poolbench.data.config import (
     Cifar10Config,
     Cifar100Config,
@@ -14,8 +14,10 @@ from poolbench.data.config import (
     DataConfig,
     FashionMnistConfig,
     ImageFolderConfig,
+    PetsConfig,
     ScenesConfig,
     ShapesConfig,
+    VocConfig,
 )
 from poolbench.data.objects import IGNORED, Objects, Scenes
 from poolbench.data.store import Contents, Split, Store, load, training_split, validation_split, verify, write
@@ -53,6 +55,8 @@ SOURCES = {
     "cifar100": Source(Cifar100Config, cifar.read),
     "scenes": Source(ScenesConfig, scenes.read),
     "coco": Source(CocoConfig, coco.read),
+    "pets": Source(PetsConfig, fetched.read_pets),
+    "voc": Source(VocConfig, fetched.read_voc),
 }
 
 

@@ -20,7 +20,7 @@ from pycocotools import mask as rle
 
 from poolbench.data.config import CocoConfig
 from poolbench.data.image_folder import decode
-from poolbench.data.objects import Scenes, Thing, pack
+from poolbench.data.objects import Scenes, Thing, pack, smaller
 from poolbench.data.store import Contents, Store, validation_split
 from poolbench.files import write_json
 
@@ -199,9 +199,8 @@ def _scenes(
                 f"{part.file}: image {image['id']} is {width} x {height} there, and {file} is "
                 f"{picture.shape[2]} x {picture.shape[1]} pixels: correct one of them"
             )
-        scale = min(1.0, (config.limit or math.inf) / max(height, width))
         things = [_thing(f"{part.file}: annotation {each['id']}", each, image, labels) for each in part.of[image["id"]]]
-        yield _smaller(picture, things, scale) if scale < 1 else (picture, things)
+        yield smaller(picture, things, config.limit)
 
 
 def read_bytes(file: str) -> bytes:
@@ -239,25 +238,6 @@ def _thing(where: str, each: Json, image: Json, labels: Mapping[int, int]) -> Th
 def _ring(box: tuple[float, float, float, float]) -> list[float]:
     x1, y1, x2, y2 = box
     return [x1, y1, x2, y1, x2, y2, x1, y2]
-
-
-def _smaller(
-    picture: NDArray[np.uint8], things: Sequence[Thing], scale: float
-) -> tuple[NDArray[np.uint8], list[Thing]]:
-    """A picture and its objects at a smaller size."""
-    height, width = (max(round(side * scale), 1) for side in picture.shape[1:])
-    channels = [Image.fromarray(each).resize((width, height), Image.Resampling.BICUBIC) for each in picture]
-    across, down = width / picture.shape[2], height / picture.shape[1]
-    resized = [
-        Thing(
-            thing.label,
-            (thing.box[0] * across, thing.box[1] * down, thing.box[2] * across, thing.box[3] * down),
-            np.asarray(Image.fromarray(thing.mask).resize((width, height), Image.Resampling.NEAREST)),
-            thing.crowd,
-        )
-        for thing in things
-    ]
-    return np.stack([np.asarray(channel) for channel in channels]), resized
 
 
 def write(store: Store, folder: Path) -> None:

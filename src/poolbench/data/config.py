@@ -219,6 +219,32 @@ class CocoConfig(SizedConfig):
 
 
 @dataclass
+class PetsConfig(SizedConfig):
+    """Oxford-IIIT Pet: 3,680 + 3,669 pictures of an animal of 37 breeds. `limit`: pixels of the longer side."""
+
+    source: str = "pets"
+    name: str = "pets"
+    limit: int = 192
+
+    def check(self) -> None:
+        super().check()
+        _within("limit", self.limit, 16)
+
+
+@dataclass
+class VocConfig(SizedConfig):
+    """VOC 2012: 1,464 + 1,449 pictures with objects of 20 classes. `limit`: pixels of the longer side."""
+
+    source: str = "voc"
+    name: str = "voc"
+    limit: int = 192
+
+    def check(self) -> None:
+        super().check()
+        _within("limit", self.limit, 16)
+
+
+@dataclass
 class ImageFolderConfig(DataConfig):
     """Your own pictures: `root` is a folder or a .zip with one folder per class, under train/ and test/ or not.
 

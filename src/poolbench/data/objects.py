@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 IGNORED = -1
@@ -213,3 +214,29 @@ def box_of(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     """
     top, left, bottom, right = map(float, _hull(mask))
     return left, top, right, bottom
+
+
+def smaller(
+    picture: NDArray[np.uint8], things: Sequence[Thing], limit: int | None
+) -> tuple[NDArray[np.uint8], list[Thing]]:
+    """A picture (C, H, W) and its objects, made smaller where its longer side is more than `limit` pixels.
+
+    >>> smaller(np.zeros((3, 20, 40), np.uint8), [], 10)[0].shape
+    (3, 5, 10)
+    """
+    longer = max(picture.shape[1:])
+    if limit is None or longer <= limit:
+        return picture, list(things)
+    height, width = (max(round(side * limit / longer), 1) for side in picture.shape[1:])
+    channels = [Image.fromarray(each).resize((width, height), Image.Resampling.BICUBIC) for each in picture]
+    across, down = width / picture.shape[2], height / picture.shape[1]
+    resized = [
+        Thing(
+            thing.label,
+            (thing.box[0] * across, thing.box[1] * down, thing.box[2] * across, thing.box[3] * down),
+            np.asarray(Image.fromarray(thing.mask).resize((width, height), Image.Resampling.NEAREST)),
+            thing.crowd,
+        )
+        for thing in things
+    ]
+    return np.stack([np.asarray(channel) for channel in channels]), resized

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -163,9 +164,7 @@ def displaced(model: Regions, seen: Sequence[SceneBatch], stride: int) -> list[D
     ]
 
 
-def detection(
-    model: Regions, scenes: Scenes, fill: Tensor, count: int, stride: int, batch_size: int
-) -> dict[str, object]:
+def detection(model: Regions, scenes: Scenes, fill: Tensor, count: int, stride: int, batch_size: int) -> dict[str, Any]:
     """Every figure of a network of regions on `scenes`, with `count` proposals a picture.
 
     `test`: precision by COCO's rules; the accuracy of the proposals' classes, and of those of an object alone; the

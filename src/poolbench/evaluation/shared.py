@@ -2,21 +2,20 @@
 
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from poolbench import pooling
-from poolbench.models.detection import FastRcnn
+from poolbench.models.detection import FastRcnn, whole
 
 CROPS = 100
 """Regions that are cut out and looked at together: more fit into no cache."""
 
 
 REPEATS = 5
-"""Times that the shorter way goes, for its median: the longer one is itself a sum over many regions."""
+"""Times that the shorter way goes, for its mean: the longer one is itself a sum over many regions."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,10 @@ class Times:
 
 @torch.inference_mode()
 def shared_against_separate(network: FastRcnn, picture: Tensor, boxes: Tensor, side: int) -> Times:
-    """Both ways by the same network, for one picture (1, C, H, W) and the same boxes (K, 5), one after the other.
+    """Both ways by the same network, for one picture (1, C, H, W) and the same boxes (K, 5).
 
-    R-CNN's regions are warped to `side` x `side`. Both give scores and offsets of the same shapes.
+    The shorter way goes several times in between, so that what else the machine does slows down both alike.
+    R-CNN's regions are warped to `side` x `side`. Both ways give scores and offsets of the same shapes.
 
     >>> network = FastRcnn((1, 64, 64), 3).eval()
     >>> boxes = torch.tensor([[0.0, 4.0, 4.0, 40.0, 40.0]])
@@ -46,31 +46,34 @@ def shared_against_separate(network: FastRcnn, picture: Tensor, boxes: Tensor, s
     True
     """
     warp = pooling.create("crop_and_resize", 1, output_size=side)
-    short = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        maps, seconds = _timed(network.features, picture)
-        answers = network.read(maps, boxes)
-        short.append((time.perf_counter() - started, seconds))
-    shared, shared_features = map(statistics.median, zip(*short, strict=True))
-    separate_features = 0.0
+    some = boxes.split(CROPS)
+    turns = {round(turn * len(some) / REPEATS) for turn in range(REPEATS)}
+    shared, separate = [], []
     each: list[tuple[Tensor, Tensor]] = []
-    started = time.perf_counter()
-    for some in boxes.split(CROPS):
-        maps, seconds = _timed(network.features, warp(picture, some))
-        separate_features += seconds
-        each.append(network.read(maps, _whole(len(some), side)))
-    separate = time.perf_counter() - started
+    for turn, regions in enumerate(some):
+        if turn in turns:
+            answers, *seconds = _timed(network, picture, boxes)
+            shared.append(seconds)
+        answer, *seconds = _timed(network, picture, regions, warp)
+        each.append(answer)
+        separate.append(seconds)
     assert [answer.shape for answer in answers] == [torch.cat(parts).shape for parts in zip(*each, strict=True)]
-    return Times(shared, separate, shared_features, separate_features)
+    once, maps_once = map(statistics.fmean, zip(*shared, strict=True))
+    every, maps_every = map(sum, zip(*separate, strict=True))
+    return Times(once, every, maps_once, maps_every)
 
 
-def _timed(features: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, float]:
+def _timed(
+    network: FastRcnn, picture: Tensor, boxes: Tensor, warp: nn.Module | None = None
+) -> tuple[tuple[Tensor, Tensor], float, float]:
+    """The answers to regions of a picture, the seconds they took in all, and those of the maps alone.
+
+    With a `warp` each region is a picture of its own.
+    """
     started = time.perf_counter()
-    return features(images), time.perf_counter() - started
-
-
-def _whole(count: int, side: int) -> Tensor:
-    boxes = torch.tensor([0.0, 0.0, 0.0, side, side]).repeat(count, 1)
-    boxes[:, 0] = torch.arange(count)
-    return boxes
+    images = picture if warp is None else warp(picture, boxes)
+    ready = time.perf_counter()
+    maps = network.features(images)
+    seconds = time.perf_counter() - ready
+    answers = network.read(maps, boxes if warp is None else whole(images))
+    return answers, time.perf_counter() - started, seconds

@@ -3,17 +3,27 @@
 from poolbench.report.page import render
 from poolbench.report.records import Provenance, Result, Study
 from poolbench.report.summary import summarise
-from poolbench.report.tables import history_rows, latex, markdown, rows, terminal_table
+from poolbench.report.tables import (
+    confusion_rows,
+    history_rows,
+    latex,
+    markdown,
+    rows,
+    shift_rows,
+    terminal_table,
+)
 
 __all__ = [
     "Provenance",
     "Result",
     "Study",
+    "confusion_rows",
     "history_rows",
     "latex",
     "markdown",
     "render",
     "rows",
+    "shift_rows",
     "summarise",
     "terminal_table",
 ]

@@ -21,6 +21,8 @@ from poolbench.report.summary import Json, estimated
 POINT = "#3b7dd8"
 MUTED = "#8b8f98"
 MAP_SCALE = "Cividis"
+MARKS = 8
+"""Of a logarithmic axis, at most."""
 LABELLED = 14
 """Up to how many points each has its name beside it."""
 
@@ -59,7 +61,8 @@ def scatter(summary: Json, study: Json, x: str, y: str, shade: str | None = None
         mode="markers+text",
         marker={
             "size": [13 if cell in study["frontier"] else 9 for cell in cells],
-            "line": {"color": MUTED, "width": [2.5 if cell in study["frontier"] else 0.5 for cell in cells]},
+            "line": {"color": MUTED, "width": [3 if cell in study["frontier"] else 1 for cell in cells]},
+            "opacity": 1,
             **_shading(summary, cells, shade),
         },
         text=[escape(labelled.get(cell, "")) for cell in cells],
@@ -85,11 +88,13 @@ def _axis(places: Sequence[float], key: str) -> dict[str, Any]:
 
 
 def _marks(low: float, high: float) -> dict[str, Any]:
-    """Round numbers on a logarithmic axis between two powers of ten."""
-    round_ones = [factor * 10.0**power for power in range(-3, 7) for factor in (1, 2, 5)]
-    shown = [number for number in round_ones if low <= math.log10(number) <= high]
-    if len(shown) < 2:
-        shown = [float(f"{10**place:.2g}") for place in (low, (low + high) / 2, high)]
+    """Some numbers on a logarithmic axis between two powers of ten, as round as they can be."""
+    for factors in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), [number / 100 for number in range(100, 1000)]):
+        numbers = [factor * 10.0**power for power in range(-3, 7) for factor in factors]
+        shown = [number for number in numbers if low <= math.log10(number) <= high]
+        if len(shown) > 1:
+            break
+    shown = shown[:: max(math.ceil(len(shown) / MARKS), 1)]
     return {"tickvals": shown, "ticktext": [f"{number:,g}" for number in shown]}
 
 

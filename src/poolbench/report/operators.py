@@ -10,8 +10,10 @@ from poolbench.pooling.demonstration import demonstrate
 from poolbench.pooling.registry import Spec
 from poolbench.report.drawings import grey, signed
 from poolbench.report.records import METRICS, Metric
-from poolbench.report.summary import RANKED, Json, estimated
+from poolbench.report.summary import RANKED, SETTING, Json, estimated
 
+COST = ("cost.pool_step_ms", "cost.bytes_saved")
+"""What a card shows of an operator's own cost."""
 CHANNELS = 64
 """Where the number of learned numbers is given."""
 
@@ -31,10 +33,10 @@ class Card:
 
 
 def cards(summary: Json) -> list[Card]:
-    """Of every operator in a cell's slots or head, in the order in which the cells name them."""
+    """Of every operator that has a role in a cell, in the order in which the cells name them."""
     users: dict[str, list[str]] = {}
     for cell, chosen in summary["cells"].items():
-        for name in (chosen["labels"].get("pool", ""), chosen["labels"].get("head", "")):
+        for name in (value for role, value in chosen["labels"].items() if role not in SETTING):
             if name in pooling.names() or "." in name:  # a class of the user's own is named by its path
                 users.setdefault(name, []).append(cell)
     return [_card(pooling.spec(name), cells, summary) for name, cells in users.items()]
@@ -44,7 +46,7 @@ def _card(spec: Spec, cells: Sequence[str], summary: Json) -> Card:
     shown = demonstrate(spec)
     both = torch.cat([shown.given.flatten(), shown.made.flatten()])
     span = both.min().item(), both.max().item()
-    asked = {*RANKED, *(key for study in summary["studies"].values() for key in study["ranked"])}
+    asked = {*RANKED, *COST, *(key for study in summary["studies"].values() for key in study["ranked"])}
     columns = [
         each for each in METRICS if each.key in asked and any(estimated(summary, cell, each.key) for cell in cells)
     ]

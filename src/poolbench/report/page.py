@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from poolbench.report import figures, learning, operators, pictures, shifts
+from poolbench.report import figures, learning, objects, operators, pictures, shifts
 from poolbench.report.answer import NAMED, answer, finding, listing
 from poolbench.report.changes import changes
 from poolbench.report.records import METRICS, Result, metric
@@ -97,6 +97,10 @@ def _study(summary: Json, study: Json, by_cell: ByCell) -> Json:
         "layers": _given(shifts.layers, _having(own, "layers", "geometry")),
         "examples": _given(shifts.examples, _having(moved, "pictures")),
         "flips": _given(shifts.flips, _having(moved, "pictures")),
+        "predictions": _given(
+            _predictions, _having({cell: own[cell] for cell in cells if cell not in moved}, "pictures")
+        ),
+        "displaced": _given(objects.displaced, _having(own, "displaced")),
         "swaps": _given(shifts.swaps, _having(moved, "swaps")),
         "robustness": _given(shifts.robustness, _having(own, "robustness")),
         "sizes": _given(pictures.sizes, _having(own, "sizes")),
@@ -109,6 +113,11 @@ def _study(summary: Json, study: Json, by_cell: ByCell) -> Json:
         "confusion": _given(learning.confusion, _having(own, "confusion")),
         "classes": _classes(own),
     }
+
+
+def _predictions(by_cell: ByCell) -> dict[str, Sequence[str]]:
+    """The pictures that an evaluation drew predictions into, of each cell's first run."""
+    return {cell: list(runs[0].metrics["pictures"].values()) for cell, runs in by_cell.items()}
 
 
 def _classes(by_cell: ByCell) -> Sequence[str]:

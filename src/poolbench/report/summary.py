@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from poolbench.models import ORIGINAL
 from poolbench.report.claims import judge
 from poolbench.report.records import SCHEMA, Provenance, Result, Study, measured, metric
 from poolbench.report.statistics import CONFIDENCE, Place, Runs, estimate, frontier, rank
@@ -67,10 +68,16 @@ def short_names(labels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     {'a': 'max', 'b': 'average'}
     >>> short_names({"mnist-max-gap": {"pool": "max"}, "mnist-max_augmented-gap": {"pool": "max"}})
     {'mnist-max-gap': 'max', 'mnist-max_augmented-gap': 'max_augmented'}
+
+    A label that says no more than that something is as published is no name:
+
+    >>> short_names({"net-2x2": {"pool": "max"}, "net-3x3": {"pool": "original"}})
+    {'net-2x2': '2x2', 'net-3x3': '3x3'}
     """
     for parts in (labels, {cell: dict(enumerate(cell.split("-"))) for cell in labels}):
         names = _varying(parts)
-        if all(names.values()) and len(set(names.values())) == len(names):
+        vague = any(ORIGINAL in name.split(" / ") for name in names.values()) and parts is labels
+        if all(names.values()) and len(set(names.values())) == len(names) and not vague:
             return names
     return {cell: cell for cell in labels}
 

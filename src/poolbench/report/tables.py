@@ -1,5 +1,6 @@
 """The report as text: flat rows for CSV and for DVC's plots, the terminal's tables, its twins in Markdown and LaTeX."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from textwrap import fill
 from typing import Any
@@ -38,6 +39,32 @@ def history_rows(results: Sequence[Result]) -> list[Row]:
     return [
         {"cell": run.cell, "seed": run.seed, **{column: epoch.get(column, "") for column in columns}}
         for run, epoch in epochs
+    ]
+
+
+def shift_rows(results: Sequence[Result]) -> list[Row]:
+    """One flat row a shift of a run: cell, seed, the shift in pixels, the accuracy there."""
+    return [
+        {"cell": run.cell, "seed": run.seed, "dy": dy, "dx": dx, "accuracy": accuracy}
+        for run in results
+        if "shift" in run.metrics
+        for (dy, dx), accuracy in zip(
+            run.metrics["shift"]["moves"], run.metrics["shift"]["accuracy_by_move"], strict=True
+        )
+    ]
+
+
+def confusion_rows(results: Sequence[Result]) -> list[Row]:
+    """One flat row a class and an answer that it got, over a cell's seeds: cell, class, answer, pictures."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for run in results:
+        classes = run.metrics["data"]["classes"]
+        for label, answers in run.metrics.get("confusion", {}).items():
+            for given, count in answers.items():
+                counts[run.cell, classes[int(label)], classes[int(given)]] += count
+    return [
+        {"cell": cell, "class": label, "answer": given, "count": count}
+        for (cell, label, given), count in counts.items()
     ]
 
 

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import hydra
 from hydra.errors import HydraException, MissingConfigException
@@ -18,7 +19,7 @@ from poolbench.naming import unknown
 MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
 
 
-def run(stage: Callable[[DictConfig], None], config_name: str) -> None:
+def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
     """Run a stage with the configuration that the command line composes.
 
     A mistake is one line and in the end exit code 1, and a multirun goes on with the next run after it;
@@ -37,9 +38,9 @@ def run(stage: Callable[[DictConfig], None], config_name: str) -> None:
         )  # print would write the line's end apart, after another run's
 
     @functools.wraps(stage)
-    def guarded(config: DictConfig) -> None:
+    def guarded(config: DictConfig) -> Any:
         try:
-            stage(config)
+            return stage(config)
         except MISTAKES as error:
             report(error)
 

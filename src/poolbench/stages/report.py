@@ -19,6 +19,7 @@ from rich.console import Console
 from poolbench import provenance, report, studies
 from poolbench.files import write_json, write_rows, write_text
 from poolbench.params import read, whole
+from poolbench.stages import tracking
 from poolbench.stages.cli import run
 from poolbench.stages.evaluate import COLUMNS, evaluate_cell, seeds
 
@@ -42,7 +43,7 @@ def build(config: DictConfig) -> None:
         environment=provenance.environment(),
         commands=selection.commands,
         repeat={result.cell: result.metrics["command"] for result in reversed(results)},
-        lock=_locked(selection.lock) if selection.lock else None,
+        lock=locked(selection.lock) if selection.lock else None,
     )
     summary = report.summarise(results, selection.studies, where)
     other = json.loads(Path(config.compare).read_text()) if config.compare else None
@@ -54,8 +55,22 @@ def build(config: DictConfig) -> None:
     if config.latex:
         write_text(into / "tables.tex", report.latex(summary))
     write_rows(into / "results.csv", report.rows(results))
-    if history := report.history_rows(results):  # a stage that measures trains nothing
-        write_rows(into / "history.csv", history)
+    tables = {
+        "history": report.history_rows(results),  # a stage that measures trains nothing
+        "shifts": report.shift_rows(results),
+        "confusion": report.confusion_rows(results),
+    }
+    for name, rows in tables.items():
+        if rows:
+            write_rows(into / f"{name}.csv", rows)
+    if config.logger.name == "wandb":
+        evaluated = {
+            Path(config.runs or cell.parents[1] / "runs", cell.name, f"seed-{seed}"): cell / f"seed-{seed}.json"
+            for cell, ran in selection.evaluations.items()
+            for seed in ran
+        }
+        files = [into / name for name in ("index.html", "metrics.json", "report.md", "results.csv")]
+        tracking.publish_report(config.logger.project, summary, results, evaluated, files)
     Console(width=max(110, Console().width)).print(report.terminal_table(summary))
     print(into / "index.html")
 
@@ -130,7 +145,7 @@ def _asked(name: str, cells: Sequence[str]) -> report.Study:
     return report.Study(name, asked.question, asked.factor, cells, tested, asked.metric)
 
 
-def _locked(file: Path) -> str | None:
+def locked(file: Path) -> str | None:
     """The digest of what DVC has locked of every stage but the report, which it locks only after this."""
     if not file.is_file():
         return None

@@ -7,22 +7,20 @@ python -m poolbench.stages.train -m pool=max,max_blur seed=0,1,2
 import hashlib
 import json
 import logging
-import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 import pytorch_lightning as pl
 import torch
-import wandb
-import wandb.sdk.launch  # wandb.init imports it, slowly: once for all runs of a multirun
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from poolbench import data, models, pooling, provenance, runs
@@ -31,22 +29,34 @@ from poolbench.data import Split, Store
 from poolbench.data.fit import shown
 from poolbench.evaluation.answers import ask
 from poolbench.evaluation.moves import circular
+from poolbench.stages import tracking
 from poolbench.stages.cli import run
 from poolbench.training import TASKS, Data, History, Learned, automatic
 
 SHIFT_RANGE, SHIFT_IMAGES = 3, 50
 
 
-def train(config: DictConfig) -> None:
-    """Train the run that `config` describes, or go on with it; keep it where it is finished already."""
+def train(config: DictConfig) -> float | None:
+    """Train the run that `config` describes, or go on with it; keep it where it is finished already.
+
+    Gives what a search maximises; None in a process that only helps to train.
+    """
     settings = check(config)
     folder = Path(HydraConfig.get().runtime.output_dir)
     store = data.prepare(settings["data"])
     mark = fingerprint(settings, store)
     if runs.finished(folder, mark):
         print(f"{folder}: finished already, kept")
-        return
-    fit(settings, store, folder, mark)
+        return runs.Run(folder).score
+    leading = rank_zero_only(lambda: True, default=False)()
+    with tracking.training(settings) if leading else nullcontext() as told:
+        finished = fit(settings, store, folder, mark, WandbLogger(experiment=told) if told else False)
+        if finished is None:
+            return None
+        trained, pictures = finished
+        if told:
+            tracking.publish(told, trained, store, pictures)
+    return trained.score
 
 
 def fingerprint(settings: Mapping[str, Any], store: Store) -> str:
@@ -65,8 +75,13 @@ def sources(settings: Mapping[str, Any]) -> str:
     )
 
 
-def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> None:
-    """Train, and write the run folder."""
+def fit(
+    settings: Mapping[str, Any], store: Store, folder: Path, mark: str, logger: Logger | bool = False
+) -> tuple[runs.Run, Sequence[Tensor]] | None:
+    """Train, and write the run folder. Gives the run, and pictures of held-out data with what it says of them.
+
+    None in a process other than the first of those that share a run.
+    """
     started = time.perf_counter()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     seed, title = settings["seed"], f"{settings['cell']} seed {settings['seed']}"
@@ -80,7 +95,7 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
     reach, way, sides = reading["augment_shift"], reading.get("fit"), reading.get("sides", ())
     pictures = Data(store, budget["images"], budget["batch_size"], reading["validation"], seed, reach, way, sides)
     aside = runs.begin(folder, settings, mark)
-    trainer = _trainer(settings, aside, title)
+    trainer = _trainer(settings, aside, title, logger)
     last = aside / "last.ckpt"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists")
@@ -88,7 +103,7 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
         trainer.fit(module, pictures, ckpt_path=last if last.exists() else None, weights_only=True)
     if not trainer.is_global_zero:
-        return
+        return None
     validation = {
         name.removeprefix("validation_"): value.item()
         for name, value in trainer.callback_metrics.items()
@@ -108,9 +123,7 @@ def fit(settings: Mapping[str, Any], store: Store, folder: Path, mark: str) -> N
         "data": {"name": store.name, "checksum": store.checksum},
         "seconds": round(time.perf_counter() - started, 3),
     }
-    finished = runs.finish(aside, folder, network, metrics, environment)
-    if isinstance(trainer.logger, WandbLogger):
-        _publish(trainer.logger, finished, module.pictures(held))
+    return runs.finish(aside, folder, network, metrics, environment), module.pictures(held)
 
 
 def glance(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -132,7 +145,7 @@ def glance(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Any]
     }
 
 
-def _trainer(settings: Mapping[str, Any], aside: Path, title: str) -> pl.Trainer:
+def _trainer(settings: Mapping[str, Any], aside: Path, title: str, logger: Logger | bool) -> pl.Trainer:
     chosen = dict(settings["trainer"])
     if chosen["precision"] == "auto":
         on_cpu = chosen["accelerator"] == "cpu" or not torch.cuda.is_available()
@@ -141,7 +154,7 @@ def _trainer(settings: Mapping[str, Any], aside: Path, title: str) -> pl.Trainer
     return pl.Trainer(
         **chosen,
         max_epochs=settings["budget"]["epochs"],
-        logger=_wandb(settings) if settings["logger"]["name"] == "wandb" else False,
+        logger=logger,
         callbacks=[History(aside / "history.csv", title), Learned(aside / runs.LEARNED), checkpoint],
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
@@ -150,43 +163,6 @@ def _trainer(settings: Mapping[str, Any], aside: Path, title: str) -> pl.Trainer
         enable_model_summary=False,
         default_root_dir=aside,
     )
-
-
-def _wandb(settings: Mapping[str, Any]) -> WandbLogger:
-    """A W&B run named and grouped by cell and seed. Offline, without account or prompt, unless WANDB_MODE says more."""
-    os.environ.setdefault("WANDB_MODE", "offline")
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    run = wandb.init(
-        project=settings["logger"]["project"],
-        name=f"{settings['cell']}/seed-{settings['seed']}",
-        group=settings["cell"],
-        config=dict(settings),
-        settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True),
-    )
-    return WandbLogger(experiment=run)
-
-
-def _publish(logger: WandbLogger, finished: runs.Run, pictures: Sequence[Tensor]) -> None:
-    """The picture of the shifts, those with predictions and the weights, to W&B; closes its run."""
-    if "shift" in finished.metrics:
-        shift = finished.metrics["shift"]
-        offsets = list(range(-shift["range"], shift["range"] + 1))
-        picture = go.Figure(go.Heatmap(x=offsets, y=offsets, z=shift["accuracy_map"], colorbar_title="accuracy"))
-        picture.update_layout(xaxis_title="dx, pixels", yaxis_title="dy, pixels", yaxis_scaleanchor="x")
-        logger.experiment.log(
-            {"shift_map": picture, **{f"shift_{key}": shift[key] for key in ("consistency", "logit_drift")}}
-        )
-    if pictures:
-        logger.experiment.log({"predictions": [wandb.Image(each.permute(1, 2, 0).numpy()) for each in pictures]})
-    name = (
-        f"{finished.config['cell']}-seed-{finished.config['seed']}".replace("=", "-")
-        .replace(",", "-")
-        .replace("+", "-")
-    )
-    artifact = wandb.Artifact(name, type="model")
-    artifact.add_file(str(finished.folder / "model.safetensors"))
-    logger.experiment.log_artifact(artifact)
-    wandb.finish()
 
 
 if __name__ == "__main__":

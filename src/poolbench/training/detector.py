@@ -72,8 +72,8 @@ class Detector(Task):
         batch = batch_of(held, range(min(SHOWN, len(held))), self.fill)
         found = find(self.network, batch, proposed(batch, self.proposals))
         return [
-            drawn(held.image(index), each, held.objects(index), self.classes)
-            for index, each in zip(batch.indices, found, strict=True)
+            drawn(image, each, true, self.classes)
+            for image, each, true in zip(batch.images, found, batch.objects, strict=True)
         ]
 
     def _proposed(self, batch: SceneBatch) -> Tensor:
