@@ -91,3 +91,14 @@ def test_geometry_of_networks_grows_to_the_whole_picture():
         for each in geometry(tokens, dict(tokens.named_children()), torch.zeros(1, 28, 28)).values()
         if len(each.shape) < 3
     )
+
+
+SMALL = [name for name in models.names() if name.endswith("_mini") and models.task(name) == "classification"]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_layers_of_every_small_network_are_seen(name):
+    network = models.network(name)((1, 28, 28), 4).eval()
+    layers = dict(network.named_children())
+    found = equivariance(network, layers, torch.rand(1, 1, 28, 28), [(1, 1)])
+    assert found.keys() == layers.keys()

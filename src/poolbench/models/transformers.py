@@ -32,6 +32,7 @@ class Vit(nn.Module):
             patch_size=patch,
             in_chans=shape[0],
             num_classes=0,
+            global_pool="",
             embed_dim=width,
             depth=depth,
             num_heads=heads,
@@ -44,7 +45,7 @@ class Vit(nn.Module):
         height, width = x.shape[2:]
         if height % self.patch or width % self.patch:
             raise ValueError(f"pictures of {height} x {width} pixels do not divide into patches of {self.patch}")
-        return self.classifier(self.pool(self.trunk.forward_features(x)))
+        return self.classifier(self.pool(self.trunk(x)))
 
 
 @register("vit_tiny", optimizer="adamw")
