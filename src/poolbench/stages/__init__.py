@@ -15,7 +15,9 @@ ENVIRONMENT = {
 }
 """What the C libraries below torch read when a process starts."""
 
-NAMES = tuple(f"{__name__}.{stage}" for stage in ("prepare", "plan", "train", "evaluate", "report"))
+NAMES = tuple(
+    f"{__name__}.{stage}" for stage in ("prepare", "plan", "train", "evaluate", "shared_features", "where", "report")
+)
 STREAMS = (0, 1, 2)
 SERVER = "POOLBENCH_FORKSERVER"
 """The environment variable that says of which sources a server runs (see `forkserver`), and where it listens."""
