@@ -5,6 +5,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from poolbench import config, data, models, pooling
+from poolbench.data.config import SizedConfig
 
 DETECTION = ("task=detection", "model=fast_rcnn_mini")
 SEGMENTATION = ("task=segmentation", "model=fcn_mini")
@@ -57,8 +58,10 @@ def test_every_model_and_data_source_composes():
         chosen = composed(f"model={name}", f"task={models.task(name)}")
         assert chosen["model"]["name"] == name
         assert chosen["optimizer"]["name"] == models.optimizer(name)
-    for name in data.SOURCES:
-        given = ["data.root=x"] * (name in ("imagefolder", "coco")) + ["data.fit=warp"] * (name in ("scenes", "coco"))
+    for name, source in data.SOURCES.items():
+        given = ["data.root=x"] * (name in ("imagefolder", "coco")) + ["data.fit=warp"] * issubclass(
+            source.config, SizedConfig
+        )
         assert composed(f"data={name}", *given)["data"]["source"] == name
 
 

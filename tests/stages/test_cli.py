@@ -23,7 +23,11 @@ def stage(name, *overrides):
     ("name", "override", "message"),
     [
         ("train", "pool=maxx", "unknown pool 'maxx': did you mean 'max' or 'max_blur'? Choose from adapool,"),
-        ("train", "data=fashion", "unknown data 'fashion': did you mean 'fashion_mnist'? Choose from cifar10,"),
+        (
+            "train",
+            "data=fashion",
+            "unknown data 'fashion': did you mean 'fashion_mnist' or 'fashion_mnist56'? Choose from cifar10,",
+        ),
         ("train", "budget=tiny", "unknown budget 'tiny': Choose from full, small, smoke"),
         ("train", "pool.size=3 pool=max", "Could not override 'pool.size'. Key 'size' not in 'max'"),
         ("train", "pool.kernel_size=0 pool=max", "pool: kernel_size must be at least 1, got 0"),

@@ -20,7 +20,7 @@ class Rows(Callback):
         self.rows: list[Row] = []
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if trainer.current_epoch:  # resumed: the rows of an epoch that left no checkpoint are written again
+        if trainer.current_epoch and self.file.exists():  # resumed: rows after the checkpoint are written again
             self.rows = [row for row in read_rows(self.file) if row["epoch"] <= trainer.current_epoch]
 
 
