@@ -180,7 +180,7 @@ class AdaPool(Local):
         return {"β": wide(self.logit).sigmoid()}
 
     def forward(self, x: Tensor) -> Tensor:
-        values = self.window.split(wide(x))
+        values = [value.contiguous(memory_format=layout(x)) for value in self.window.split(wide(x))]
         mean = reduce(torch.add, values) / len(values)
         alike = weighted(values, [_likeness(value, mean) for value in values])
         beta = self.learned["β"]
@@ -189,10 +189,14 @@ class AdaPool(Local):
 
 
 def _likeness(one: Tensor, other: Tensor) -> Tensor:
-    """The Dice-Sørensen coefficient 2 |a b| / (a² + b²) by the quotient of the smaller and the larger magnitude."""
-    small, large = torch.minimum(one.abs(), other.abs()), torch.maximum(one.abs(), other.abs())
-    ratio = small / large.where(large != 0, 1)
-    return 2 * ratio / (1 + ratio * ratio)
+    """The Dice-Sørensen coefficient 2 |a b| / (a² + b²), 0 of two zeros.
+
+    Both may be divided by any number, so by the larger of them, and for the gradient that number counts as fixed.
+    """
+    tiny = torch.finfo(one.dtype).tiny
+    scale = torch.maximum(one.abs(), other.abs()).detach().clamp(min=tiny)
+    one, other = one / scale, other / scale
+    return 2 * (one * other).abs() / (one.square() + other.square() + tiny)
 
 
 @register(
