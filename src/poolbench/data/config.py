@@ -219,11 +219,9 @@ class CocoConfig(SizedConfig):
 
 
 @dataclass
-class PetsConfig(SizedConfig):
-    """Oxford-IIIT Pet: 3,680 + 3,669 pictures of an animal of 37 breeds. `limit`: pixels of the longer side."""
+class FetchedScenesConfig(SizedConfig):
+    """Published pictures of their own sizes. `limit`: pixels of the longer side; larger ones are made smaller."""
 
-    source: str = "pets"
-    name: str = "pets"
     limit: int = 192
 
     def check(self) -> None:
@@ -232,16 +230,19 @@ class PetsConfig(SizedConfig):
 
 
 @dataclass
-class VocConfig(SizedConfig):
-    """VOC 2012: 1,464 + 1,449 pictures with objects of 20 classes. `limit`: pixels of the longer side."""
+class PetsConfig(FetchedScenesConfig):
+    """Oxford-IIIT Pet: 3,680 + 3,669 pictures of an animal of 37 breeds."""
+
+    source: str = "pets"
+    name: str = "pets"
+
+
+@dataclass
+class VocConfig(FetchedScenesConfig):
+    """VOC 2012: 1,464 + 1,449 pictures with objects of 20 classes."""
 
     source: str = "voc"
     name: str = "voc"
-    limit: int = 192
-
-    def check(self) -> None:
-        super().check()
-        _within("limit", self.limit, 16)
 
 
 @dataclass

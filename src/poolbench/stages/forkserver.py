@@ -49,16 +49,13 @@ def serve(command: Sequence[str]) -> int:
 
 @cache
 def _prepare() -> None:
-    """What a process is slow at for the first time: imports, Hydra's grammar, sources' hashes, plotly's schema."""
+    """What a process is slow at for the first time: imports, Hydra's grammar, sources' hashes."""
     for stage in NAMES:
         importlib.import_module(stage)
-    import plotly.graph_objects as go
-
     from poolbench.config import check, compose
     from poolbench.stages.train import sources
 
     sources(check(compose(["cell=any"])))
-    go.Figure(go.Heatmap()).to_json()
     gc.collect()
     gc.freeze()  # a collection in a fork would copy every page that it shares
 
