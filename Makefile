@@ -10,16 +10,17 @@ export WANDB_MODE ?= offline
 .PHONY: repro test sanitize lint constraints clean
 
 # A stage takes longer to import than to evaluate a cell: the server imports once. `dvc repro` alone does the same, later.
-DVC_REPRO := python -m poolbench.stages.forkserver dvc repro
+SERVED := python -m poolbench.stages.forkserver sh -ec
+STUDY = dvc repro $$(python -m poolbench.params $(1)); python -m poolbench.stages.report only=$(1)
 
+# A fresh clone shows a first page after some minutes, and goes on.
 repro: $(BIN)/.installed
-	$(DVC_REPRO)
+	$(SERVED) '[ -d report ] || { $(call STUDY,first); }; dvc repro'
 	@echo "$(CURDIR)/report/index.html"
 
 # One study with all its cells, of params.yaml and of studies/params.yaml: make study-lp. conf/study lists them.
 study-%: $(BIN)/.installed
-	$(DVC_REPRO) $$(python -m poolbench.params $*)
-	python -m poolbench.stages.report only=$*
+	$(SERVED) '$(call STUDY,$*)'
 	@echo "$(CURDIR)/studies/report/$*/index.html"
 
 test: $(BIN)/.installed-dev

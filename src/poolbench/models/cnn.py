@@ -31,7 +31,7 @@ class Cnn(nn.Sequential):
         self,
         shape: tuple[int, int, int],
         classes: int,
-        widths: Sequence[int] = (16, 32, 64),
+        widths: Sequence[int] = (8, 16, 32),
         padding_mode: str = "zeros",
     ) -> None:
         if not widths or min(widths) < 1:
