@@ -70,10 +70,10 @@ def test_rows_of_other_tasks_leave_empty_what_they_lack(evaluation: Evaluate) ->
     del other["shift"]
     other["history"] = [{"epoch": 1, "validation_map": 0.5}]
     runs = [Result("a", 0, {"pool": "a"}, evaluation()), Result("b", 0, {"task": "detection"}, other)]
-    assert rows(runs)[1]["shift.consistency"] == ""
-    assert rows(runs)[0]["task"] == ""
+    assert rows(runs)[1]["shift.consistency"] is None
+    assert rows(runs)[0]["task"] is None
     assert history_rows(runs)[-1]["validation_map"] == 0.5
-    assert history_rows(runs)[-1]["validation_top1"] == ""
+    assert history_rows(runs)[-1]["validation_top1"] is None
 
 
 def test_latex_rows_are_whole_and_escaped(evaluation: Evaluate) -> None:

@@ -132,6 +132,7 @@ def test_no_run_without_wandb(workplace, monkeypatch):
 
 def test_a_report_links_weights_evaluation_and_page(workplace, monkeypatch):
     start(monkeypatch, "logger=csv", folder="sweep/runs/c/seed-0")
+    start(monkeypatch, "logger=csv", "pool=fractional_max", folder="sweep/runs/d/seed-0")  # keeps no whole cells
     shorter = ["shift.range=1", "shift.images=20", "layers=5", "robustness=10"]
     report.build(config.compose(["runs=sweep/runs", *shorter], "report"))
     found = told(workplace)
@@ -140,9 +141,9 @@ def test_a_report_links_weights_evaluation_and_page(workplace, monkeypatch):
     assert not evaluated.artifacts["evaluation"].use_after_commit
     assert reported.artifacts["evaluation"].use_after_commit
     assert evaluated.artifacts["evaluation"].digest == reported.artifacts["evaluation"].digest
-    assert [each.path for each in evaluated.artifacts["evaluation"].manifest.contents] == ["c/seed-0.json"]
+    assert [each.path for each in evaluated.artifacts["evaluation"].manifest.contents] == ["c/seed-0.json", "d/seed-0.json"]
     assert "index.html" in [each.path for each in reported.artifacts["report"].manifest.contents]
     (table,) = [row for row in reported.rows if "results.nrows" in row]
-    assert table["results.nrows"] == 1
+    assert table["results.nrows"] == 2
     assert any("sweep/ranking_table.nrows" in row for row in reported.rows)
     assert list(reported.run.tags) == ["sweep"]

@@ -184,9 +184,9 @@ class Result:
             )
 
     def has(self, key: str) -> bool:
-        """Whether the metric at `key` was measured: a task has its own, and not every machine tells its energy."""
+        """Whether the metric at `key` was measured: a task has its own, and not every network or machine has them all."""
         section, name = key.split(".")
-        return self.metrics.get(section, {}).get(name) is not None
+        return (self.metrics.get(section) or {}).get(name) is not None
 
     def value(self, key: str) -> float:
         """The run's value of the metric at `key`. Raises ValueError where it was not measured."""

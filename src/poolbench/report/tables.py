@@ -25,8 +25,8 @@ def rows(results: Sequence[Result]) -> list[Row]:
         {
             "cell": run.cell,
             "seed": run.seed,
-            **{label: run.labels.get(label, "") for label in labels},
-            **{each.key: run.value(each.key) if run.has(each.key) else "" for each in shown},
+            **{label: run.labels.get(label) for label in labels},
+            **{each.key: run.value(each.key) if run.has(each.key) else None for each in shown},
         }
         for run in results
     ]
@@ -37,7 +37,7 @@ def history_rows(results: Sequence[Result]) -> list[Row]:
     epochs = [(run, epoch) for run in results for epoch in run.metrics["history"]]
     columns = dict.fromkeys(column for _, epoch in epochs for column in epoch)
     return [
-        {"cell": run.cell, "seed": run.seed, **{column: epoch.get(column, "") for column in columns}}
+        {"cell": run.cell, "seed": run.seed, **{column: epoch.get(column) for column in columns}}
         for run, epoch in epochs
     ]
 
