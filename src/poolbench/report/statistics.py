@@ -5,6 +5,7 @@ random operators), on one test set. Cells share seeds, so two of them are compar
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -103,8 +104,9 @@ def seeds_needed(difference: Estimate, reach: float) -> int | None:
     """
     assert difference.low is not None
     deviation = (difference.mean - difference.low) / t_quantile(difference.n - 1) * math.sqrt(difference.n)
-    enough = (n for n in range(2, MOST_SEEDS + 1) if t_quantile(n - 1) * deviation / math.sqrt(n) < reach)
-    return next(enough, None)
+    numbers = range(2, MOST_SEEDS + 1)
+    found = bisect_left(numbers, True, key=lambda n: t_quantile(n - 1) * deviation / math.sqrt(n) < reach)
+    return numbers[found] if found < len(numbers) else None
 
 
 def told_apart(cells: Mapping[str, Runs]) -> set[frozenset[str]]:

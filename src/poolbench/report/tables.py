@@ -143,6 +143,8 @@ def latex(summary: Json) -> str:
 
 NOTE = "± half of a 95 % t interval over n seeds; the rank is the range that the paired differences leave open."
 VARIANT = "Variant"
+MOST_NAMED = 5
+"""More variants than these are counted."""
 
 
 def headings(study: Json) -> tuple[str, ...]:
@@ -174,10 +176,14 @@ def ranking_rows(study: Json) -> list[tuple[str, ...]]:
             behind(place, first),
             *(figure(estimates[key][place["cell"]], key) for key in others),
             str(place["n"]),
-            ", ".join(names[cell] for cell in place["indistinguishable_from"]) or "-",
+            _named([names[cell] for cell in place["indistinguishable_from"]]),
         )
         for place in study["rankings"][first]
     ]
+
+
+def _named(others: Sequence[str]) -> str:
+    return ", ".join(others) or "-" if len(others) <= MOST_NAMED else f"{len(others)} others"
 
 
 def claim_lines(study: Json) -> list[str]:

@@ -96,7 +96,7 @@ def publish(run: wandb.Run, trained: runs.Run, store: Store, pictures: Sequence[
     answers = [wandb.Image(_picture(each)) for each in pictures] or _answers(trained, store)
     run.log({"predictions": answers})
     _use(run, _artifact(store.name, "dataset", [store.folder / "info.json"]))
-    run.log_artifact(_weights(trained))
+    run.log_artifact(_weights(trained.folder, f"{trained.config['cell']}-seed-{trained.config['seed']}"))
 
 
 def _shift_map(accuracy: Sequence[Sequence[float]]) -> wandb.Image:
@@ -124,9 +124,8 @@ def _picture(image: Tensor) -> Image.Image:
     return Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy())
 
 
-def _weights(trained: runs.Run) -> wandb.Artifact:
-    name = f"{trained.config['cell']}-seed-{trained.config['seed']}"
-    return _artifact(name, "model", [trained.folder / "model.safetensors"])
+def _weights(folder: Path, name: str) -> wandb.Artifact:
+    return _artifact(name, "model", [folder / "model.safetensors"])
 
 
 def _artifact(name: str, kind: str, files: Sequence[Path]) -> wandb.Artifact:
@@ -151,7 +150,7 @@ def publish_report(
     with session(project, job_type="evaluate", name="evaluation", tags=list(summary["studies"])) as run:
         for folder in evaluated:
             if folder.is_dir():  # evaluations may have been fetched without the runs
-                _use(run, _weights(runs.Run(folder)))
+                _use(run, _weights(folder, f"{folder.parent.name}-{folder.name}"))
         run.log_artifact(_evaluation(evaluated))
     with session(project, job_type="report", name="report", tags=list(summary["studies"])) as run:
         _use(run, _evaluation(evaluated))
