@@ -10,6 +10,7 @@ from rich.console import Console
 from poolbench.report.records import Provenance, Result, Study, measured
 from poolbench.report.summary import summarise
 from poolbench.report.tables import (
+    best,
     confusion_rows,
     headings,
     history_rows,
@@ -63,6 +64,14 @@ def test_terminal_and_markdown_show_the_same_ranking(
     assert ranked[0][1] == "strided"
     for said in ("## Which head?", "- Together: ", "    make repro", "Commit 0123456789abcdef."):
         assert said in text
+
+
+def test_best_is_first_in_each_ranking(results: list[Result], studies: list[Study], provenance: Provenance) -> None:
+    summary = summarise(results, studies, provenance)
+    found = best(summary)
+    assert found.keys() == summary["studies"].keys()
+    means = [each["test"]["top1"]["mean"] for name, each in summary["cells"].items() if name in studies[0].cells]
+    assert found[studies[0].name]["test.top1"] == max(means)
 
 
 def test_rows_of_other_tasks_leave_empty_what_they_lack(evaluation: Evaluate) -> None:

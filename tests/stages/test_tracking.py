@@ -141,7 +141,10 @@ def test_a_report_links_weights_evaluation_and_page(workplace, monkeypatch):
     assert not evaluated.artifacts["evaluation"].use_after_commit
     assert reported.artifacts["evaluation"].use_after_commit
     assert evaluated.artifacts["evaluation"].digest == reported.artifacts["evaluation"].digest
-    assert [each.path for each in evaluated.artifacts["evaluation"].manifest.contents] == ["c/seed-0.json", "d/seed-0.json"]
+    assert [each.path for each in evaluated.artifacts["evaluation"].manifest.contents] == [
+        "c/seed-0.json",
+        "d/seed-0.json",
+    ]
     assert "index.html" in [each.path for each in reported.artifacts["report"].manifest.contents]
     (table,) = [row for row in reported.rows if "results.nrows" in row]
     assert table["results.nrows"] == 2

@@ -4,6 +4,7 @@ from poolbench.report.page import render
 from poolbench.report.records import Provenance, Result, Study
 from poolbench.report.summary import summarise
 from poolbench.report.tables import (
+    best,
     confusion_rows,
     history_rows,
     latex,
@@ -17,6 +18,7 @@ __all__ = [
     "Provenance",
     "Result",
     "Study",
+    "best",
     "confusion_rows",
     "history_rows",
     "latex",

@@ -184,7 +184,7 @@ class Result:
             )
 
     def has(self, key: str) -> bool:
-        """Whether the metric at `key` was measured: a task has its own, and not every network or machine has them all."""
+        """Whether the metric at `key` was measured: not every task, network or machine has each."""
         section, name = key.split(".")
         return (self.metrics.get(section) or {}).get(name) is not None
 

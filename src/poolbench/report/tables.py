@@ -68,6 +68,14 @@ def confusion_rows(results: Sequence[Result]) -> list[Row]:
     ]
 
 
+def best(summary: Json) -> dict[str, dict[str, float]]:
+    """Of each study the best mean by every metric that it is ranked by: what DVC compares between commits."""
+    return {
+        name: {key: places[0]["mean"] for key, places in study["rankings"].items()}
+        for name, study in summary["studies"].items()
+    }
+
+
 def terminal_table(summary: Json) -> Group:
     """Each study's ranking, to be printed by rich."""
     tables: list[RenderableType] = []

@@ -51,6 +51,7 @@ def build(config: DictConfig) -> None:
     into.mkdir(parents=True, exist_ok=True)
     write_text(into / "index.html", report.render(summary, results, other))
     write_json(into / "metrics.json", summary)
+    write_json(into / "best.json", report.best(summary))
     write_text(into / "report.md", report.markdown(summary))
     if config.latex:
         write_text(into / "tables.tex", report.latex(summary))
