@@ -75,14 +75,18 @@ struct AdaPool {
 
     // Of both means: the weights, and what they add up to.
     template <class A, class X> struct Weights {
-        Vec<A> mean, largest = splat<A>(-INF), alike{}, soft{}, alike_total{}, soft_total{};
-        Vec<A> likeness[X::most], size[X::most];
+        Vec<A> alike{}, soft{}, alike_total{}, soft_total{}, mean, unit, likeness[X::most], size[X::most];
 
         INLINE explicit Weights(const X& x) : mean(mean_of<A>(x)) {
-            x.each([&](int t) INLINED { largest = larger<A>(x[t], largest); });
+            Vec<A> largest = splat<A>(-INF), extent{};
             x.each([&](int t) INLINED {
-                Vec<A> v = x[t];
-                likeness[t] = exponential(dice(v));
+                largest = larger<A>(x[t], largest);
+                extent = larger<A>(magnitude<A>(x[t]), extent);
+            });
+            unit = A(1) / (extent < std::numeric_limits<A>::min() ? splat<A>(1) : extent);
+            x.each([&](int t) INLINED {
+                const Vec<A> v = x[t], a = v * unit, b = mean * unit;
+                likeness[t] = exponential(Vec<A>(A(2) * magnitude<A>(a * b) / squares(a, b)));
                 size[t] = exponential(Vec<A>(v - largest));
                 alike += likeness[t] * v;
                 soft += size[t] * v;
@@ -92,19 +96,14 @@ struct AdaPool {
             alike /= alike_total;
             soft /= soft_total;
         }
-        // 2 |x m| / (x² + m²), of both as parts of the larger.
-        INLINE Vec<A> scale(Vec<A> v) const {
-            Vec<A> found = larger<A>(magnitude<A>(v), magnitude<A>(mean));
-            return found == 0 ? splat<A>(1) : found;
+        INLINE static Vec<A> squares(Vec<A> a, Vec<A> b) {
+            const Vec<A> sum = a * a + b * b;
+            return sum == 0 ? splat<A>(1) : sum;
         }
-        INLINE Vec<A> dice(Vec<A> v) const {
-            Vec<A> s = scale(v), a = magnitude<A>(v) / s, b = magnitude<A>(mean) / s, squares = a * a + b * b;
-            return A(2) * a * b / (squares == 0 ? splat<A>(1) : squares);
-        }
+        // Of 2 |v m| / (v² + m²), both as parts of the largest of the window.
         INLINE void slopes(Vec<A> v, Vec<A>& by_value, Vec<A>& by_mean) const {
-            Vec<A> s = scale(v), a = v / s, b = mean / s, squares = a * a + b * b;
-            squares = squares == 0 ? splat<A>(1) : squares;
-            Vec<A> common = A(2) * (b * b - a * a) / (squares * squares * s);
+            const Vec<A> a = v * unit, b = mean * unit, whole = A(1) / squares(a, b);
+            Vec<A> common = A(2) * (b * b - a * a) * whole * whole * unit;
             common = a * b < 0 ? -common : a * b == 0 ? Vec<A>{} : common;
             by_value = common * b;
             by_mean = common * -a;
@@ -136,39 +135,40 @@ struct LearnedLp {
 
     // Of each |x| as a part of their maximum `scale`: its logarithm, and it to the power of p - 1.
     template <class A, class X> struct Powers {
-        Vec<A> scale{}, mean{}, y, logs[X::most], powers[X::most];
+        Vec<A> scale, unit, total{}, log_mean, y, logs[X::most], powers[X::most];
 
         INLINE explicit Powers(const X& x) {
-            const A most = std::numeric_limits<A>::max();
+            const A least = std::numeric_limits<A>::min(), most = std::numeric_limits<A>::max();
             Vec<A> largest{};
             x.each([&](int t) INLINED { largest = larger<A>(magnitude<A>(x[t]), largest); });
-            scale = (largest > 0) & (largest <= most) ? largest : splat<A>(1);
+            scale = (largest >= least) & (largest <= most) ? largest : splat<A>(1);
+            unit = A(1) / scale;
+            const Vec<A> whole = logarithm(scale), slope = x.number(0) - A(1);
             x.each([&](int t) INLINED {
-                Vec<A> ratio = magnitude<A>(x[t]) / scale;
-                auto tiny = ratio < std::numeric_limits<A>::min();
-                logs[t] = tiny ? Vec<A>{} : logarithm(ratio);
-                powers[t] = tiny ? Vec<A>{} : exponential(Vec<A>(logs[t] * (x.number(0) - A(1))));
-                mean += ratio != ratio ? ratio : largest > most ? largest : powers[t] * ratio;
+                const Vec<A> v = magnitude<A>(x[t]);
+                const auto tiny = v < least;
+                logs[t] = tiny ? Vec<A>{} : logarithm(v) - whole;
+                powers[t] = tiny ? Vec<A>{} : exponential(Vec<A>(logs[t] * slope));
+                total += v <= most ? powers[t] * (v * unit) : v;
             });
-            mean /= x.members;
-            y = mean <= most ? scale * root(mean, x.number(0)) : mean;
-        }
-        INLINE static Vec<A> root(Vec<A> v, Vec<A> p) {
-            return v == 0 ? Vec<A>{} : exponential(Vec<A>(logarithm(v) / p));
+            const auto empty = total == 0;
+            log_mean = logarithm(empty ? splat<A>(1) : total / x.members);
+            y = scale * exponential(Vec<A>(log_mean / x.number(0)));
+            y = empty ? Vec<A>{} : total <= most ? y : total;
         }
     };
     template <class A, class X> INLINE static Vec<A> forward(const X& x) { return Powers<A, X>(x).y; }
     template <class A, class X, class Give> INLINE static void backward(const X& x, Vec<A> g, Give& give) {
         const Powers<A, X> w(x);
-        const Vec<A> p = x.number(0), mean = w.mean == 0 ? splat<A>(1) : w.mean;
-        const Vec<A> share = g * w.y / (w.scale * mean * x.members);
+        const Vec<A> p = x.number(0), to_power = g * w.y / (w.total == 0 ? splat<A>(1) : w.total);
+        const Vec<A> share = to_power * w.unit;
         Vec<A> spread{};
         x.each([&](int t) INLINED {
             Vec<A> v = x[t], part = share * w.powers[t];
             give.value(t, v < 0 ? -part : part);
-            spread += w.powers[t] * w.logs[t] * magnitude<A>(v);
+            spread += w.powers[t] * w.logs[t] * (magnitude<A>(v) * w.unit);
         });
-        give.number(0, share * spread / p - g * w.y * logarithm(mean) / (p * p));
+        give.number(0, (to_power * spread - g * w.y * w.log_mean / p) / p);
     }
 };
 
