@@ -44,9 +44,7 @@ def slide_backward(
     return _like(g, height, width, plan[16], g.shape[0])
 
 
-def learned(
-    x: Tensor, other: Tensor | None, numbers: Tensor, name: str, plan: Sequence[int], number: float
-) -> Tensor:
+def learned(x: Tensor, other: Tensor | None, numbers: Tensor, name: str, plan: Sequence[int], number: float) -> Tensor:
     return _like(x, plan[8], plan[9], plan[16], x.shape[0])
 
 

@@ -116,7 +116,8 @@ def learned(
 
 def _run_learned(name: str, window: Window, formula: LearnedFormula, number: float, *inputs: Tensor) -> Tensor:
     x, numbers, *others = inputs
-    plan = (*window.plan(*x.shape[-2:], counted=True), -1, 0, int(layout(x) == torch.channels_last))
+    height, width = x.shape[-2:]
+    plan = (*window.plan(height, width, counted=True), -1, 0, int(layout(x) == torch.channels_last))
     x, *others = (each.to(x.dtype).contiguous(memory_format=layout(x)) for each in (x, *others))
     inputs = (x, numbers, *others)
     if torch.is_grad_enabled() and any(each.requires_grad for each in inputs):
