@@ -61,13 +61,13 @@ def _powers(x: Tensor, p: float | Tensor, window: Window) -> tuple[list[Tensor],
 def power_mean(x: Tensor, p: float | Tensor, window: Window) -> Tensor:
     """(1/k² Σ |x_k|^p)^(1/p) of each window: (N, C, H, W) to (N, C, H', W').
 
-    `p` is a number, `inf` included, or learned, a tensor (C or 1, 1, 1); either must be above 0.
+    `p` is a number, `inf` included, or learned: a tensor, () or (C, 1, 1); either must be above 0.
     """
     if isinstance(p, float) and p == inf:
         return maximum(x.abs(), window).clamp(min=0)  # a window that meets padding alone: 0
     if isinstance(p, float):
         return slide("lp", x, window, lambda x: _power_mean(x, p, window), p)
-    return learned("lp_learned", x, window, p[None, None], lambda x, p: PowerMean.apply(x, p[0], window))
+    return learned("lp_learned", x, window, p.reshape(1, 1, -1, 1, 1), lambda x, p: PowerMean.apply(x, p[0], window))
 
 
 def _power_mean(x: Tensor, p: float, window: Window) -> Tensor:
