@@ -1,6 +1,7 @@
 """Local operators whose weights depend on what the window holds: importance, detail, likeness, rank."""
 
-from functools import reduce
+from functools import partial, reduce
+from math import inf
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +9,9 @@ from torch import Tensor, nn
 
 from poolbench.naming import unknown
 from poolbench.pooling.fixed import exchanges
+from poolbench.pooling.native import learned
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Local, Padding, Size, full_precision, layout, wide
+from poolbench.pooling.window import Local, Padding, Size, Window, full_precision, layout, wide
 
 BOUND = 12.0
 """Largest logit of local importance pooling, as in the paper: one position outweighs another e^12 times at most."""
@@ -58,21 +60,24 @@ class LIP(Local):
         self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        window, values = self.window, wide(x)
-        window.shape(*x.shape[-2:])
-        importance = self._logits(values).exp()
-        total, weights = (
-            F.avg_pool2d(window.pad(each, 0), window.kernel, window.stride)
-            for each in (importance * values, importance)
-        )
-        return (total / weights).to(x.dtype).contiguous(memory_format=layout(x))
+        numbers = torch.stack([wide(self.scale), wide(self.shift)])[:, None]
+        return learned("lip", x, self.window, numbers, partial(_important, self.window), BOUND, self._raw(x))
 
-    def _logits(self, x: Tensor) -> Tensor:
-        """The importance of each position, from 0 to `BOUND`."""
-        weight, scale, shift = (each.to(x.dtype) for each in (self.weight, self.scale, self.shift))
+    def _raw(self, x: Tensor) -> Tensor:
+        """The importance of each position before it is normalised; of bfloat16 as any convolution of such a map."""
+        values = x if x.dtype == torch.bfloat16 else wide(x)
         with full_precision(x):
-            raw = F.conv2d(x, weight, padding=1)
-            return BOUND * (F.layer_norm(raw, raw.shape[2:]) * scale + shift).sigmoid()
+            return F.conv2d(values, self.weight.to(values.dtype), padding=1)
+
+
+def _important(window: Window, x: Tensor, numbers: Tensor, raw: Tensor) -> Tensor:
+    scale, shift = numbers
+    with full_precision(x):
+        importance = (BOUND * (F.layer_norm(wide(raw), raw.shape[2:]) * scale + shift).sigmoid()).exp()
+    total, weights = (
+        F.avg_pool2d(window.pad(each, 0), window.kernel, window.stride) for each in (importance * wide(x), importance)
+    )
+    return (total / weights).to(x.dtype).contiguous(memory_format=layout(x))
 
 
 @register(
@@ -121,18 +126,23 @@ class DetailPreserving(Local):
         return {"α": wide(self.log_alpha).exp(), "λ": wide(self.log_lambda).exp()}
 
     def forward(self, x: Tensor) -> Tensor:
-        values = self.window.split(wide(x))
-        mean = reduce(torch.add, values) / len(values)
-        floor, power = wide(self.log_alpha), wide(self.log_lambda).exp()
-        logits = []
-        for value in values:
-            difference = value - mean
-            if self.reward == "asymmetric":
-                difference = difference.clamp(min=0)
-            scale = difference.detach().abs().clamp(min=1)  # squares of it overflow from 1e19 on
-            square = (difference / scale).square() + DETAIL / scale.square()
-            logits.append(torch.logaddexp(floor, power / 2 * square.log() + power * scale.log()))
-        return weighted(values, logits).to(x.dtype).contiguous(memory_format=layout(x))
+        numbers = torch.stack([wide(self.log_alpha), wide(self.log_lambda).exp()])[:, None]
+        least = 0.0 if self.reward == "asymmetric" else -inf
+        return learned("detail_preserving", x, self.window, numbers, partial(_detailed, self.window, least), least)
+
+
+def _detailed(window: Window, least: float, x: Tensor, numbers: Tensor) -> Tensor:
+    """No difference from the mean counts as less than `least`."""
+    values = window.split(wide(x))
+    mean = reduce(torch.add, values) / len(values)
+    floor, power = numbers
+    logits = []
+    for value in values:
+        difference = (value - mean).clamp(min=least)
+        scale = difference.detach().abs().clamp(min=1)  # squares of it overflow from 1e19 on
+        square = (difference / scale).square() + DETAIL / scale.square()
+        logits.append(torch.logaddexp(floor, power / 2 * square.log() + power * scale.log()))
+    return weighted(values, logits).to(x.dtype).contiguous(memory_format=layout(x))
 
 
 @register(
@@ -180,12 +190,16 @@ class AdaPool(Local):
         return {"β": wide(self.logit).sigmoid()}
 
     def forward(self, x: Tensor) -> Tensor:
-        values = [value.contiguous(memory_format=layout(x)) for value in self.window.split(wide(x))]
-        mean = reduce(torch.add, values) / len(values)
-        alike = weighted(values, [_likeness(value, mean) for value in values])
-        beta = self.learned["β"]
-        mixture = beta * alike + (1 - beta) * weighted(values, values)
-        return mixture.to(x.dtype).contiguous(memory_format=layout(x))
+        return learned("adapool", x, self.window, self.learned["β"][None, None], partial(_adaptive, self.window))
+
+
+def _adaptive(window: Window, x: Tensor, numbers: Tensor) -> Tensor:
+    values = [value.contiguous(memory_format=layout(x)) for value in window.split(wide(x))]
+    mean = reduce(torch.add, values) / len(values)
+    alike = weighted(values, [_likeness(value, mean) for value in values])
+    (beta,) = numbers
+    mixture = beta * alike + (1 - beta) * weighted(values, values)
+    return mixture.to(x.dtype).contiguous(memory_format=layout(x))
 
 
 def _likeness(one: Tensor, other: Tensor) -> Tensor:
@@ -240,11 +254,15 @@ class Ordinal(Local):
         return {f"w{rank}": weight for rank, weight in enumerate(wide(self.logits).softmax(0), 1)}
 
     def forward(self, x: Tensor) -> Tensor:
-        ordered = self.window.split(wide(x))
-        for high, low in exchanges(len(ordered)):
-            one, other = ordered[high], ordered[low]
-            rises = one < other
-            ordered[high], ordered[low] = torch.where(rises, other, one), torch.where(rises, one, other)
-        weights = self.learned.values()
-        total = reduce(torch.add, (weight * value for weight, value in zip(weights, ordered, strict=True)))
-        return total.to(x.dtype).contiguous(memory_format=layout(x))
+        weights = wide(self.logits).softmax(0)[:, None]
+        return learned("ordinal", x, self.window, weights, partial(_ranked, self.window))
+
+
+def _ranked(window: Window, x: Tensor, weights: Tensor) -> Tensor:
+    ordered = window.split(wide(x))
+    for high, low in exchanges(len(ordered)):
+        one, other = ordered[high], ordered[low]
+        rises = one < other
+        ordered[high], ordered[low] = torch.where(rises, other, one), torch.where(rises, one, other)
+    total = reduce(torch.add, (weight * value for weight, value in zip(weights, ordered, strict=True)))
+    return total.to(x.dtype).contiguous(memory_format=layout(x))

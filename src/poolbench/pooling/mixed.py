@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from poolbench.naming import unknown
 from poolbench.pooling.fixed import Average, maximum
-from poolbench.pooling.native import slide
+from poolbench.pooling.native import learned, slide
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Padding, Size, Window, full_precision, layout, wide
 
@@ -131,9 +131,13 @@ class Gated(Local):
         return {"ω": self.mask}
 
     def forward(self, x: Tensor) -> Tensor:
-        largest = maximum(x, self.window)
-        (gate,) = responses(x, self.mask[None], self.window)
-        return blend(gate.sigmoid(), largest, self.average(x), x)
+        mask = wide(self.mask).flatten(1).t()[:, None, :, None, None]
+        return learned("gated", x, self.window, mask, self._blend)
+
+    def _blend(self, x: Tensor, mask: Tensor) -> Tensor:
+        filters = mask[:, 0, :, 0, 0].t().unflatten(1, self.window.kernel)
+        (gate,) = responses(x, filters[None], self.window)
+        return blend(gate.sigmoid(), maximum(x, self.window), self.average(x), x)
 
 
 @register(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from poolbench.pooling.fixed import average, maximum
-from poolbench.pooling.native import slide
+from poolbench.pooling.native import learned, slide
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Padding, Size, Window, layout, wide
 
@@ -61,13 +61,13 @@ def _powers(x: Tensor, p: float | Tensor, window: Window) -> tuple[list[Tensor],
 def power_mean(x: Tensor, p: float | Tensor, window: Window) -> Tensor:
     """(1/k² Σ |x_k|^p)^(1/p) of each window: (N, C, H, W) to (N, C, H', W').
 
-    `p` is a number, `inf` included, or a tensor that broadcasts against the output; either must be above 0.
+    `p` is a number, `inf` included, or learned: a tensor, () or (C, 1, 1); either must be above 0.
     """
     if isinstance(p, float) and p == inf:
         return maximum(x.abs(), window).clamp(min=0)  # a window that meets padding alone: 0
     if isinstance(p, float):
         return slide("lp", x, window, lambda x: _power_mean(x, p, window), p)
-    return PowerMean.apply(x, p, window)
+    return learned("lp_learned", x, window, p.reshape(1, 1, -1, 1, 1), lambda x, p: PowerMean.apply(x, p[0], window))
 
 
 def _power_mean(x: Tensor, p: float, window: Window) -> Tensor:

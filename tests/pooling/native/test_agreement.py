@@ -28,27 +28,36 @@ NAMES = (
     "average_blur",
     "fractional_max",
     "adaptive_max",
+    "detail_preserving",
+    "adapool",
+    "lp_learned",
+    "ordinal",
+    "lip",
+    "gated",
 )
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.bfloat16: 2e-2}
 
 
 def both(operator_of: Callable[[Tensor], Tensor], x: Tensor) -> list[tuple[Tensor, ...]]:
-    """Value and gradient by kernel and by formula."""
+    """Value and gradients, of the input and of what is learned, by kernel and by formula."""
+    learned = list(operator_of.parameters()) if isinstance(operator_of, nn.Module) else []
     results = []
     for native in (True, False):
         with nullcontext() if native else kernels.formulas():
             variable = x.detach().requires_grad_()
             output = tensor(operator_of(variable))
             cotangent = torch.linspace(-1, 1, output.numel()).reshape(output.shape).to(x.dtype)
-            results.append((output.detach(), *torch.autograd.grad(output, variable, cotangent)))
+            results.append((output.detach(), *torch.autograd.grad(output, (variable, *learned), cotangent)))
     return results
 
 
 def agree(operator_of: Callable[[Tensor], Tensor], x: Tensor) -> None:
     """Kernel and formula give the same, and the kernel keeps dtype and layout."""
-    for ours, theirs in zip(*both(operator_of, x), strict=True):
+    pairs = list(zip(*both(operator_of, x), strict=True))
+    for ours, _ in pairs[:2]:
         assert ours.dtype == x.dtype
         assert ours.is_contiguous(memory_format=layout(x))
+    for ours, theirs in pairs:
         scale = 1 + float(theirs.abs().max()) if theirs.numel() else 1.0
         torch.testing.assert_close(ours, theirs, rtol=0, atol=TOLERANCE[x.dtype] * scale, equal_nan=True)
 
@@ -69,7 +78,11 @@ def drawn(draw: st.DrawFn, name: str) -> tuple[nn.Module, Tensor]:
     x = inputs(spec, size, draw(st.integers(0, 2**32 - 1)), draw(st.booleans()))[0]
     memory_format = draw(st.sampled_from([torch.contiguous_format, torch.channels_last]))
     x = x.to(draw(st.sampled_from(list(TOLERANCE)))).contiguous(memory_format=memory_format)
-    return spec.build(channels_of(spec, size), **options).train(name != "fractional_max"), x
+    module = spec.build(channels_of(spec, size), **options).train(name != "fractional_max").to(wide(x).dtype)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    return module, x
 
 
 @pytest.mark.parametrize("name", NAMES)

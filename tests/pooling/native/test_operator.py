@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 
@@ -5,6 +7,7 @@ from poolbench import pooling
 from poolbench.pooling.native import operator
 from poolbench.pooling.window import Window
 
+LEARNED = ("detail_preserving", "adapool", "lp_learned", "ordinal", "gated")
 WINDOW = Window.of(2, 2, 0, 1, False)
 
 
@@ -12,19 +15,22 @@ WINDOW = Window.of(2, 2, 0, 1, False)
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What runs: a kernel's name, or "formula"."""
     seen: list[str] = []
-    run = operator._run
 
-    def note(name, *arguments):
+    def note(run, name, *arguments):
         seen.append(name)
         return run(name, *arguments)
 
-    monkeypatch.setattr(operator, "_run", note)
+    for run in (operator._run, operator._run_learned):
+        monkeypatch.setattr(operator, run.__name__, partial(note, run))
     return seen
 
 
 @pytest.mark.parametrize(
     "name",
-    ["max", "average", "subsample", "mixed", "lp", "stochastic", "softpool", "blur", "max_blur", "average_blur"],
+    [
+        *("max", "average", "subsample", "mixed", "lp", "stochastic", "softpool", "blur", "max_blur", "average_blur"),
+        *(*LEARNED, "lip"),
+    ],
 )
 def test_operators_run_their_kernel(name: str, calls: list[str]) -> None:
     pooling.create(name, 8)(torch.rand(2, 8, 6, 6))
@@ -52,14 +58,15 @@ def test_threads_change_nothing(memory_format: torch.memory_format) -> None:
     try:
         for number in (1, 2):
             torch.set_num_threads(number)
-            for name in ("max", "stochastic", "blur", "max_blur", "fractional_max"):
+            for name in ("max", "stochastic", "blur", "max_blur", "fractional_max", *LEARNED):
                 torch.manual_seed(0)
-                variable = x.clone().requires_grad_()
-                y = pooling.create(name, 70)(variable)
-                results.append((y, *torch.autograd.grad(y.square().sum(), variable)))
+                variable, module = x.clone().requires_grad_(), pooling.create(name, 70)
+                y = module(variable)
+                results.append((y, *torch.autograd.grad(y.square().sum(), (variable, *module.parameters()))))
     finally:
         torch.set_num_threads(threads)
-    for one, two in zip(results[:5], results[5:], strict=True):
+    half = len(results) // 2
+    for one, two in zip(results[:half], results[half:], strict=True):
         assert all(map(torch.equal, one, two))
 
 
@@ -73,6 +80,8 @@ def test_threads_change_nothing(memory_format: torch.memory_format) -> None:
         ("max_blur", 4.01),  # the input, and the filter
         ("average_blur", 0.01),
         ("fractional_max", 0.5),
+        ("detail_preserving", 4.1),  # the input, and what is learned
+        ("ordinal", 4.1),
     ],
 )
 def test_little_is_kept_for_the_backward_pass(name: str, most: float) -> None:

@@ -10,6 +10,8 @@ def register() -> None:
     """Tell torch; the library is loaded."""
     torch.library.register_fake("poolbench::slide")(slide)
     torch.library.register_fake("poolbench::slide_backward")(slide_backward)
+    torch.library.register_fake("poolbench::learned")(learned)
+    torch.library.register_fake("poolbench::learned_backward")(learned_backward)
     torch.library.register_fake("poolbench::cells")(cells)
     torch.library.register_fake("poolbench::cells_backward")(cells_backward)
 
@@ -40,6 +42,19 @@ def slide_backward(
     number: float,
 ) -> Tensor:
     return _like(g, height, width, plan[16], g.shape[0])
+
+
+def learned(x: Tensor, other: Tensor | None, numbers: Tensor, name: str, plan: Sequence[int], number: float) -> Tensor:
+    return _like(x, plan[8], plan[9], plan[16], x.shape[0])
+
+
+def learned_backward(
+    g: Tensor, x: Tensor, other: Tensor | None, numbers: Tensor, name: str, plan: Sequence[int], number: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    height, width = x.shape[-2:]
+    pictures = 0 if other is None else x.shape[0]
+    to_x, to_other = (_like(x, height, width, plan[16], number) for number in (x.shape[0], pictures))
+    return to_x, to_other, torch.empty_like(numbers[..., 0])
 
 
 def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, keep: bool) -> tuple[Tensor, Tensor]:

@@ -5,12 +5,6 @@
 #include "blurred.h"
 #include "tensors.h"
 
-Window window_of(const Numbers& plan) {
-    STD_TORCH_CHECK(plan.size() == 17 || plan.size() == 33, "poolbench: a plan has 17 numbers, and 16 of what is blurred");
-    const i64* p = plan.data();
-    return {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], {p[10], p[11], p[12], p[13]}, p[14], p[15]};
-}
-
 // All pictures and channels, shared out to the threads: planes in NCHW, else pictures or, of few, their channels.
 template <class A, class Planes, class Pixels>
 void share(const Maps& m, const Planes& planes, const Pixels& pixels) {
@@ -66,13 +60,6 @@ template <class F> void by_name(const std::string& name, F f) {
     if (name == "expectation") return f(Expectation{});
     if (name == "softpool") return f(SoftPool{});
     STD_TORCH_CHECK(false, "poolbench: no kernel is called ", name);
-}
-
-template <class F> void by_type(Type type, F f) {
-    if (type == Type::Double) return f(double{}, double{});
-    if (type == Type::Float) return f(float{}, float{});
-    STD_TORCH_CHECK(type == Type::BFloat16, "poolbench: kernels take float32, float64 and bfloat16");
-    f(float{}, bf16{});
 }
 
 double tap(const Tensor& taps, i64 i) {

@@ -91,6 +91,50 @@ def _run(
     return torch.ops.poolbench.slide.default(x, extra, name, plan, number, False)[0]
 
 
+LearnedFormula = Callable[..., Tensor]
+"""Of x, the learned numbers and, where the operator reads one, the second map."""
+
+
+def learned(
+    name: str,
+    x: Tensor,
+    window: Window,
+    numbers: Tensor,
+    formula: LearnedFormula,
+    number: float = 0.0,
+    other: Tensor | None = None,
+) -> Tensor:
+    """The operator `name` with learned numbers, (count, N or 1, C or 1, 1, 1), over the windows of `x`.
+
+    `other` is a second map as large as `x`, which the operator reads beside it; `number` is the operator's own.
+    """
+    inputs = (x, numbers) if other is None else (x, numbers, other)
+    if not usable(x, *window.kernel):
+        return formula(*inputs)
+    return _run_learned(name, window, formula, number, *inputs)
+
+
+def _run_learned(name: str, window: Window, formula: LearnedFormula, number: float, *inputs: Tensor) -> Tensor:
+    x, numbers, *others = inputs
+    height, width = x.shape[-2:]
+    plan = (*window.plan(height, width, counted=True), -1, 0, int(layout(x) == torch.channels_last))
+    x, *others = (each.to(x.dtype).contiguous(memory_format=layout(x)) for each in (x, *others))
+    inputs = (x, numbers, *others)
+    if torch.is_grad_enabled() and any(each.requires_grad for each in inputs):
+        return Learned.apply(name, plan, number, formula, *inputs)
+    return _learned(name, plan, number, *inputs)
+
+
+def _learned(name: str, plan: Sequence[int], number: float, x: Tensor, numbers: Tensor, *others: Tensor) -> Tensor:
+    other = others[0] if others else None
+    return torch.ops.poolbench.learned.default(x, other, _of_planes(numbers, x), name, plan, number)
+
+
+def _of_planes(numbers: Tensor, x: Tensor) -> Tensor:
+    """The learned numbers of each plane of `x`."""
+    return numbers.to(wide(x[:0]).dtype).expand(-1, *x.shape[:2], 1, 1).contiguous()
+
+
 def usable(x: Tensor, rows: int, columns: int) -> bool:
     """Whether there is a kernel for this input; an export to other runtimes takes the formula too."""
     assert KERNELS  # what runs depends on them
@@ -154,6 +198,34 @@ def _differentiable(ctx: Any, gradient: Tensor, x: Tensor | None, position: Tens
     height, width = ctx.window.kernel
     parts = (share.where(position == place, 0) + rest for place in range(height * width))
     return ctx.window.scatter(parts, ctx.shape, gradient)
+
+
+class Learned(torch.autograd.Function):
+    """A kernel with learned numbers, and the gradients of all that it reads; theirs are those of the formula."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, name: str, plan: Sequence[int], number: float, formula: LearnedFormula, *inputs: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(*inputs)
+        ctx.name, ctx.plan, ctx.number, ctx.formula = name, plan, number, formula
+        return _learned(name, plan, number, *inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (x, numbers, *others) = gradients, ctx.saved_tensors
+        needed = ctx.needs_input_grad[4:]
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            inputs = (x, numbers, *others)
+            wanted = [each for each, need in zip(inputs, needed, strict=True) if need]
+            found = iter(torch.autograd.grad(ctx.formula(*inputs), wanted, gradient, create_graph=True))
+            return None, None, None, None, *(next(found) if need else None for need in needed)
+        gradient = gradient.contiguous(memory_format=torch.channels_last if ctx.plan[16] else torch.contiguous_format)
+        to_x, to_other, to_numbers = torch.ops.poolbench.learned_backward.default(
+            gradient, x, others[0] if others else None, _of_planes(numbers, x), ctx.name, ctx.plan, ctx.number
+        )
+        to_numbers = to_numbers[..., None].sum_to_size(numbers.shape).to(numbers.dtype)
+        return None, None, None, None, to_x, to_numbers, *([to_other] if others else [])
 
 
 Edges = Sequence[int]

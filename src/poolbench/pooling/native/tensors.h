@@ -33,3 +33,16 @@ inline int type_of(const Tensor& tensor) {
     auto type = tensor.scalar_type();
     return type == Type::Float ? 0 : type == Type::Double ? 1 : 2;
 }
+
+inline Window window_of(const Numbers& plan) {
+    STD_TORCH_CHECK(plan.size() == 17 || plan.size() == 33, "poolbench: a plan has 17 numbers, and 16 of what is blurred");
+    const i64* p = plan.data();
+    return {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], {p[10], p[11], p[12], p[13]}, p[14], p[15]};
+}
+
+template <class F> void by_type(Type type, F f) {
+    if (type == Type::Double) return f(double{}, double{});
+    if (type == Type::Float) return f(float{}, float{});
+    STD_TORCH_CHECK(type == Type::BFloat16, "poolbench: kernels take float32, float64 and bfloat16");
+    f(float{}, bf16{});
+}
