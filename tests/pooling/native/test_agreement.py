@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from poolbench import pooling
 from poolbench.pooling import native as kernels
 from poolbench.pooling.native import operator
+from poolbench.pooling.polyphase import Polyphase, blend
 from poolbench.pooling.stochastic import Draw, Stochastic
 from poolbench.pooling.window import layout, wide
 from tests.pooling.cases import cases, channels_of, inputs, tensor
@@ -97,3 +98,13 @@ def test_kernel_draws_as_the_formula_from_the_same_uniform_numbers(data: st.Data
         ),
         x,
     )
+
+
+@given(data=st.data())
+def test_kernel_mixes_the_positions_of_a_window_as_the_formula(data: st.DataObject) -> None:
+    module, x = data.draw(drawn("aps"))
+    assert isinstance(module, Polyphase)
+    window = module.window
+    tiled = x.repeat(1, 1, *window.kernel).contiguous(memory_format=layout(x))
+    shares = torch.randn(len(x), window.kernel[0] * window.kernel[1], dtype=wide(x).dtype).relu()
+    agree(lambda x: operator.mixture(x, shares, window, lambda x, shares: blend(x, shares, window)), tiled)

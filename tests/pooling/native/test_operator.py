@@ -52,14 +52,14 @@ def test_threads_change_nothing(memory_format: torch.memory_format) -> None:
     try:
         for number in (1, 2):
             torch.set_num_threads(number)
-            for name in ("max", "stochastic", "blur", "max_blur", "fractional_max"):
+            for name in ("max", "stochastic", "blur", "max_blur", "fractional_max", "lps"):
                 torch.manual_seed(0)
                 variable = x.clone().requires_grad_()
                 y = pooling.create(name, 70)(variable)
                 results.append((y, *torch.autograd.grad(y.square().sum(), variable)))
     finally:
         torch.set_num_threads(threads)
-    for one, two in zip(results[:5], results[5:], strict=True):
+    for one, two in zip(results[:6], results[6:], strict=True):
         assert all(map(torch.equal, one, two))
 
 

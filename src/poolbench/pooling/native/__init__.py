@@ -1,6 +1,6 @@
 """Compiled kernels of the local operators for CPUs, and the one place that chooses between them and the formulas."""
 
-from poolbench.pooling.native.operator import BORDERS, blur, blurred, cells, slide
+from poolbench.pooling.native.operator import BORDERS, blur, blurred, cells, mixture, slide
 from poolbench.pooling.native.selection import Backend, backend, formulas
 
-__all__ = ["BORDERS", "Backend", "backend", "blur", "blurred", "cells", "formulas", "slide"]
+__all__ = ["BORDERS", "Backend", "backend", "blur", "blurred", "cells", "formulas", "mixture", "slide"]

@@ -11,7 +11,8 @@ constexpr int NONE = 255;  // in place of a position
 constexpr double INF = std::numeric_limits<double>::infinity();
 
 struct Options {
-    double number = 0;       // p, or the share of the maximum
+    double number = 0;              // p, or the share of the maximum
+    const void* shares = nullptr;   // of each position, in this picture
 };
 
 template <class A> INLINE Vec<A> magnitude(Vec<A> v) { return v < 0 ? -v : v; }
@@ -83,6 +84,30 @@ struct Subsample {
     template <class A, class X, class Give>
     INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
         if (x.count) give(0, g);
+    }
+};
+
+// Each position by its share in this picture.
+struct Mixture {
+    static constexpr bool keeps = false;
+    static constexpr bool draws = false;
+    static constexpr bool looks = false;
+    static constexpr bool unrolls = true;
+    static constexpr double padding = 0;
+    template <class A, class X>
+    INLINE static void forward(const Options& o, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
+        y = Vec<A>{};
+        UNROLLED for (int t = 0; t < x.count; t++) {
+            const A share = ((const A*)o.shares)[x.place(t)];
+            if (share != 0) y += x[t] * share;
+        }
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options& o, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
+            const A share = ((const A*)o.shares)[x.place(t)];
+            give(t, share != 0 ? Vec<A>(g * share) : Vec<A>{});
+        }
     }
 };
 
