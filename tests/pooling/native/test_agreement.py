@@ -24,6 +24,7 @@ NAMES = (
     "mixed",
     "lp",
     "softpool",
+    "median",
     "blur",
     "max_blur",
     "average_blur",

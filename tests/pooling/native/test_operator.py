@@ -24,7 +24,19 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["max", "average", "subsample", "mixed", "lp", "stochastic", "softpool", "blur", "max_blur", "average_blur"],
+    [
+        "max",
+        "average",
+        "subsample",
+        "mixed",
+        "lp",
+        "stochastic",
+        "softpool",
+        "median",
+        "blur",
+        "max_blur",
+        "average_blur",
+    ],
 )
 def test_operators_run_their_kernel(name: str, calls: list[str]) -> None:
     pooling.create(name, 8)(torch.rand(2, 8, 6, 6))

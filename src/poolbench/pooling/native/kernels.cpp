@@ -60,6 +60,7 @@ template <class F> void by_name(const std::string& name, F f) {
     if (name == "max") return f(Max{});
     if (name == "average") return f(Average{});
     if (name == "subsample") return f(Subsample{});
+    if (name == "median") return f(Median{});
     if (name == "mixture") return f(Mixture{});
     if (name == "mixed") return f(Mixed{});
     if (name == "lp") return f(Lp{});

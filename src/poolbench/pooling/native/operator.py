@@ -14,7 +14,7 @@ BORDERS = ("zero", "reflect", "replicate", "circular")
 TYPES = (torch.float32, torch.float64, torch.bfloat16)
 MOST = 255
 """A window of so many positions is left to the formula: one byte tells one position from another."""
-LOOKS = ("lp", "expectation", "softpool", "max_blur")
+LOOKS = ("lp", "expectation", "softpool", "median", "max_blur")
 """Kernels whose backward pass reads the input again; the others keep one byte for each output, or nothing."""
 Formula = Callable[[Tensor], Tensor]
 

@@ -96,6 +96,7 @@ template <> struct Offsets<0> {
 
 // One vector of windows: `lanes` of them, or, where what is read goes on beyond them, Whole.
 template <class A, class In, int N, bool Whole> struct Windows {
+    static constexpr int most = N ? N : NONE;  // positions
     const In* base;
     const Offsets<N>& taps;
     i64 lanes;
@@ -192,7 +193,7 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
     const Offsets<N> offsets(taps, taps.offset), targets(taps, taps.target);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
         constexpr bool Full = decltype(whole)::value;
-        Windows<A, In, N, Full || Planar> x{run.x + at, offsets, n, nullptr, at, run.width};
+        Windows<A, In, N, Full || Planar> x{run.x + at, offsets, n, Planar ? run.row : nullptr, at, run.width};
         Mask<A> position{};
         if constexpr (Op::keeps) position = load<A>(run.position + at, Full ? L : n);
         Vec<A> g = load<A>(run.y + at, Full ? L : n);
@@ -415,7 +416,7 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
             i64 place = (plane * k.oh + i) * k.ow, start = (i * k.sh - k.top) * grid.pitch, step = k.sh * grid.pitch;
             Run<A, A, const Out> run{copy.get() + start, g + place, position ? (u8*)position + place : nullptr,
                 sum.get() + start, k.ow, repeat, step, k.ow, step, members.rows[i], members.columns.get(), place,
-                nullptr, m.w};
+                grid.padded() ? &k : nullptr, m.w};
             by_count<Op, !Add, Add, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 backward_run<Op, decltype(n)::value, true, Add>(options, positions, run);
             });
