@@ -109,3 +109,13 @@ def test_kernel_mixes_the_positions_of_a_window_as_the_formula(data: st.DataObje
     tiled = x.repeat(1, 1, *window.kernel).contiguous(memory_format=layout(x))
     shares = torch.randn(len(x), window.kernel[0] * window.kernel[1], dtype=wide(x).dtype).relu()
     agree(lambda x: operator.mixture(x, shares, window, lambda x, shares: blend(x, shares, window)), tiled)
+
+
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+def test_kernel_finds_the_maxima_of_boxes_as_the_formula(data: st.DataObject, seed: int) -> None:
+    shape, dtype = data.draw(drawn("max").map(lambda drawn: (drawn[1].shape, wide(drawn[1]).dtype)))
+    torch.manual_seed(seed)
+    x = torch.randperm(shape.numel()).view(shape).to(dtype)  # of equal maxima the formula takes any
+    corners = (torch.rand(9, 2, 2) * 1.6 - 0.3) * torch.tensor([x.shape[3], x.shape[2]])
+    boxes = torch.cat([torch.arange(9)[:, None] % max(len(x), 1), corners.flatten(1)], 1)[: 9 * len(x)]
+    agree(lambda x: pooling.create("roi_pool", x.shape[1], output_size=(3, 2))(x, boxes), x)

@@ -268,3 +268,20 @@ class CellsBackward(torch.autograd.Function):
         index = (row * width + column).flatten(2)
         taken = gradient.flatten(2).gather(2, index).view(ctx.shape)
         return taken.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format), *(None,) * 6
+
+
+Spans = tuple[Tensor, Tensor]
+
+
+def region_maxima(
+    x: Tensor, picture: Tensor, rows: Spans, columns: Spans, formula: Callable[[Tensor, Tensor, Spans, Spans], Tensor]
+) -> Tensor:
+    """Where a maximum of each cell of each box lies in the flattened maps, the first: (K, H', W', C); anywhere if none.
+
+    A box has its picture (K,), and rows (K, H') and columns (K, W') of cells: their firsts and those after their lasts.
+    """
+    x = x.detach()
+    if not usable(x, 1, 1):
+        return formula(x, picture, rows, columns)
+    pixels = x.contiguous(memory_format=torch.channels_last)
+    return torch.ops.poolbench.region_maxima.default(pixels, picture, torch.stack(rows), torch.stack(columns))
