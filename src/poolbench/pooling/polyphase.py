@@ -153,7 +153,7 @@ class LPS(Polyphase):
             nn.init.kaiming_uniform_(weight)
 
     def _shares(self, wrapped: Tensor) -> Tensor:
-        scores = self._scores(wide(wrapped))
+        scores = self._scores(wrapped)
         return F.gumbel_softmax(scores, self.temperature) if self.training else chosen(scores.detach())
 
     def _scores(self, x: Tensor) -> Tensor:
@@ -164,22 +164,23 @@ class LPS(Polyphase):
         """
         stride = self.window.stride
         with full_precision(x):
-            hidden = F.conv2d(Around.apply(x, stride), self.first.to(x.dtype), dilation=stride).relu()
+            torus = Around.apply(x, stride)
+            hidden = F.conv2d(torus, self.first.to(torus.dtype), dilation=stride).relu_()
             total = self.window.tiles(hidden).sum(1).sum(2).flatten(1, 2)
             positions = x.shape[2] * x.shape[3] // total.shape[1]
-            return total @ self.second.to(x.dtype).mean(0).sum((1, 2)) / positions
+            return total @ self.second.to(torus.dtype).mean(0).sum((1, 2)) / positions
 
 
 class Around(torch.autograd.Function):
-    """A map with `border` rows and columns more on every side, as on a torus; autograd's own would be slower."""
+    """`wide` of a map with so many rows and columns more on every side, as on a torus; autograd's own is slower."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, border: tuple[int, int]) -> Tensor:
-        ctx.border = border
+        ctx.border, ctx.dtype = border, x.dtype
         for axis, more in zip((2, 3), border, strict=True):
             size = x.shape[axis]
             x = torch.cat([x.narrow(axis, size - more, more), x, x.narrow(axis, 0, more)], axis)
-        return x
+        return wide(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -190,4 +191,4 @@ class Around(torch.autograd.Function):
             total.narrow(axis, size, more).add_(before)
             total.narrow(axis, more, more).add_(after)
             total = total.narrow(axis, more, size)
-        return total, None
+        return total.to(ctx.dtype), None
