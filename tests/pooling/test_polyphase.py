@@ -3,6 +3,7 @@ from itertools import product
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from poolbench.pooling.polyphase import APS, LPS, Polyphase
@@ -105,11 +106,21 @@ def test_lps_trains_its_network_and_tends_to_a_hard_choice() -> None:
     torch.testing.assert_close(LPS(3, temperature=1e-6).choose(x).amax(1), torch.ones(2))
 
 
+@pytest.mark.parametrize("stride", STRIDES, ids=str)
+def test_lps_scores_by_two_convolutions_and_a_mean(stride: int | tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    pool, x = LPS(3, stride, hidden=5), torch.randn(2, 3, 6, 12)
+    for component, scores in zip(pool.window.views(x), pool._scores(x).T, strict=True):
+        hidden = F.conv2d(F.pad(component, (1, 1, 1, 1), "circular"), pool.first).relu()
+        maps = F.conv2d(F.pad(hidden, (1, 1, 1, 1), "circular"), pool.second)
+        torch.testing.assert_close(scores, maps.mean((1, 2, 3)))
+
+
 def test_lps_draws_by_its_scores() -> None:
     """At a low temperature the offset of a Gumbel softmax is drawn by the softmax of the scores."""
     torch.manual_seed(0)
     pool, x = LPS(1, temperature=1e-3), torch.randn(1, 1, 4, 4).expand(20_000, 1, 4, 4)
-    scores = pool._score(torch.stack(pool.window.views(x[:1]), 1).flatten(0, 1))
+    (scores,) = pool._scores(x[:1])
     drawn = pool.choose(x).argmax(1).bincount(minlength=4) / len(x)
     torch.testing.assert_close(drawn, scores.softmax(0), atol=0.02, rtol=0)
 

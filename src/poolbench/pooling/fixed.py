@@ -285,7 +285,7 @@ class Median(Local):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return Middle.apply(x, self.window)
+        return slide("median", x, self.window, lambda x: Middle.apply(x, self.window))
 
 
 @register(

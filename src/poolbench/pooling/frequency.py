@@ -99,8 +99,12 @@ class Spectral(nn.Module):
                 crop(size, (size - 1) // stride + 1).to(high)
                 for size, stride in zip(x.shape[-2:], self.stride, strict=True)
             )
-            y = rows @ (high @ columns.T)
-            return y.where(y.isfinite(), torch.nan).to(x.dtype, memory_format=layout(x))
+            if layout(x) == torch.channels_last:  # channels stay neighbours, and nothing is copied
+                y = (rows @ high.permute(0, 2, 3, 1).flatten(2)).unflatten(2, (high.shape[3], -1))
+                y = (columns @ y).permute(0, 3, 1, 2)
+            else:
+                y = rows @ (high @ columns.T)
+            return (y + 0 * y).to(x.dtype, memory_format=layout(x))  # an infinite number becomes NaN
 
 
 def crop(size: int, smaller: int) -> Tensor:

@@ -1,14 +1,16 @@
 """Local operators that keep one polyphase component of the map, chosen so that a circular shift changes nothing."""
 
 from math import inf
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poolbench.pooling.blurred import LowPass, binomial
+from poolbench.pooling.blurred import LowPass, binomial, surround
+from poolbench.pooling.native import mixture
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Local, Size, full_precision, layout, pair, wide
+from poolbench.pooling.window import Local, Size, Window, full_precision, layout, pair, wide
 
 
 class Polyphase(Local):
@@ -32,12 +34,7 @@ class Polyphase(Local):
     def forward(self, x: Tensor, choice: Tensor | None = None) -> Tensor:
         wrapped = self._wrapped(x)
         shares = self._shares(wrapped) if choice is None else choice
-        output = torch.zeros((), dtype=shares.dtype, device=x.device)
-        for component, share in zip(self.window.split(wrapped), shares.unbind(1), strict=True):
-            share = share[:, None, None, None]
-            # A product with 0 would make NaN of an infinite number that was not chosen.
-            output = output + torch.where(share != 0, share * component, 0)
-        return output.to(x.dtype).contiguous(memory_format=layout(x))
+        return mixture(wrapped, shares, self.window, lambda x, shares: blend(x, shares, self.window))
 
     def _shares(self, wrapped: Tensor) -> Tensor:
         raise NotImplementedError
@@ -47,10 +44,18 @@ class Polyphase(Local):
         if len(self.low_pass.taps) > 1:
             x = self.low_pass(x)
         for axis, step in zip((2, 3), self.window.stride, strict=True):
-            size = x.shape[axis]
-            if size % step:
-                x = x.index_select(axis, torch.arange(-(-size // step) * step, device=x.device) % size)
+            x = surround(x, axis, 0, -x.shape[axis] % step, "circular")
         return x
+
+
+def blend(x: Tensor, shares: Tensor, window: Window) -> Tensor:
+    """The components of each picture added up by their shares."""
+    output = torch.zeros((), dtype=shares.dtype, device=x.device)
+    for component, share in zip(window.split(x), shares.unbind(1), strict=True):
+        share = share[:, None, None, None]
+        # A product with 0 would make NaN of an infinite number that was not chosen.
+        output = output + torch.where(share != 0, share * component, 0)
+    return output.to(x.dtype).contiguous(memory_format=layout(x))
 
 
 def chosen(scores: Tensor) -> Tensor:
@@ -94,11 +99,9 @@ class APS(Polyphase):
     def _shares(self, wrapped: Tensor) -> Tensor:
         with torch.no_grad():
             # In float64, since a shift changes the order of the sum, and a rounding must not change the choice.
-            magnitude = wrapped.double().abs()
-            energy = magnitude.amax(1) if self.p == inf else (magnitude**self.p).sum(1)
-            components = self.window.views(energy)
-            norms = [part.amax((1, 2)) if self.p == inf else part.sum((1, 2)) for part in components]
-            return chosen(torch.stack(norms, 1)).to(wide(wrapped).dtype)
+            magnitude = self.window.tiles(wrapped.abs().double())
+            norms = magnitude.amax((1, 3, 5)) if self.p == inf else magnitude.pow_(self.p).sum(1).sum((2, 4))
+            return chosen(norms.flatten(1)).to(wide(wrapped).dtype)
 
 
 @register(
@@ -150,12 +153,42 @@ class LPS(Polyphase):
             nn.init.kaiming_uniform_(weight)
 
     def _shares(self, wrapped: Tensor) -> Tensor:
-        components = torch.stack(self.window.split(wide(wrapped)), 1)
-        scores = self._score(components.flatten(0, 1)).unflatten(0, components.shape[:2])
+        scores = self._scores(wrapped)
         return F.gumbel_softmax(scores, self.temperature) if self.training else chosen(scores.detach())
 
-    def _score(self, x: Tensor) -> Tensor:
-        """(M, C, h, w) to (M,), in float32 at least, so that rounding seldom decides."""
+    def _scores(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, s²), in float32 at least, so that rounding seldom decides.
+
+        A convolution of every component is one of the map, dilated by the stride. The second one is linear, and on a
+        torus every position meets every tap, so that its mean is that of what it reads, times the sum of its taps.
+        """
+        stride = self.window.stride
         with full_precision(x):
-            hidden = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="circular"), self.first.to(x.dtype)).relu()
-            return F.conv2d(F.pad(hidden, (1, 1, 1, 1), mode="circular"), self.second.to(x.dtype)).mean((1, 2, 3))
+            torus = Around.apply(x, stride)
+            hidden = F.conv2d(torus, self.first.to(torus.dtype), dilation=stride).relu_()
+            total = self.window.tiles(hidden).sum(1).sum(2).flatten(1, 2)
+            positions = x.shape[2] * x.shape[3] // total.shape[1]
+            return total @ self.second.to(torus.dtype).mean(0).sum((1, 2)) / positions
+
+
+class Around(torch.autograd.Function):
+    """`wide` of a map with so many rows and columns more on every side, as on a torus; autograd's own is slower."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, border: tuple[int, int]) -> Tensor:
+        ctx.border, ctx.dtype = border, x.dtype
+        for axis, more in zip((2, 3), border, strict=True):
+            size = x.shape[axis]
+            x = torch.cat([x.narrow(axis, size - more, more), x, x.narrow(axis, 0, more)], axis)
+        return wide(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].clone()
+        for axis, more in zip((2, 3), ctx.border, strict=True):
+            size = total.shape[axis] - 2 * more
+            before, after = total.narrow(axis, 0, more), total.narrow(axis, more + size, more)
+            total.narrow(axis, size, more).add_(before)
+            total.narrow(axis, more, more).add_(after)
+            total = total.narrow(axis, more, size)
+        return total.to(ctx.dtype), None

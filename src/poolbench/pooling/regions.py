@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from poolbench.pooling.native import region_maxima
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Size, layout, pair, wide
 
@@ -183,10 +184,10 @@ def spans(first: Tensor, last: Tensor, cells: int, length: int) -> tuple[Tensor,
 
 
 def ranked(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Each channel's values, the largest first (N, C, HW), and the rank of each position among them (N, H, W, C)."""
-    values, order = x.flatten(2).sort(dim=2, descending=True)
+    """The position of each channel's values, the largest first (N, C, HW), and their ranks by position (N, H, W, C)."""
+    order = x.flatten(2).argsort(dim=2, descending=True)
     ranks = torch.arange(order.shape[2], device=x.device).expand_as(order)
-    return wide(values), torch.zeros_like(order).scatter(2, order, ranks).int().view(x.shape).permute(0, 2, 3, 1)
+    return order, torch.zeros_like(order).scatter(2, order, ranks).int().view(x.shape).permute(0, 2, 3, 1)
 
 
 def doubled(maps: Tensor, axis: int, lengths: Tensor) -> list[Tensor]:
@@ -227,6 +228,15 @@ def least(maps: Tensor, number: Tensor, vertical: tuple[Tensor, Tensor], horizon
     return minimum.view(*plane.shape, channels)
 
 
+def highest(x: Tensor, number: Tensor, vertical: tuple[Tensor, Tensor], horizontal: tuple[Tensor, Tensor]) -> Tensor:
+    """Where a maximum of each cell lies in the flattened maps: (K, H', W', C)."""
+    order, ranks = ranked(x)
+    # The least rank of a cell is one position, whichever of the overlapping windows find it.
+    rank = least(ranks, number, vertical, horizontal)
+    start = ((number[:, None] * x.shape[1] + torch.arange(x.shape[1], device=x.device)) * order.shape[2])[:, None, None]
+    return start + order.flatten().gather(0, (start + rank).flatten()).view(rank.shape)
+
+
 @register(
     "roi_pool",
     "region",
@@ -253,14 +263,10 @@ class RoIPool(Region):
         super().__init__(output_size, spatial_scale)
 
     def forward(self, x: Tensor, boxes: Tensor) -> Tensor:
-        channels, height, width = x.shape[1:]
         number, first, last = self.scaled(boxes, wide(x).dtype)
-        (top, bottom), (left, right) = map(spans, first, last, self.size, (height, width))
-        values, ranks = ranked(x)
-        # The least rank of a cell is one position, whichever of the overlapping windows find it.
-        rank = least(ranks, number, (top, bottom), (left, right)).permute(0, 3, 1, 2)
-        channel = number[:, None] * channels + torch.arange(channels, device=x.device)
-        grid = values.flatten().gather(0, (channel[:, :, None, None] * (height * width) + rank).flatten())
+        (top, bottom), (left, right) = map(spans, first, last, self.size, x.shape[2:])
+        place = region_maxima(x, number, (top, bottom), (left, right), highest)
+        grid = wide(x).flatten().gather(0, place.flatten()).view(place.shape)
         empty = (bottom <= top)[:, :, None] | (right <= left)[:, None]
-        grid = grid.view(rank.shape).masked_fill(empty.unsqueeze(1), 0)
+        grid = grid.masked_fill(empty.unsqueeze(3), 0).permute(0, 3, 1, 2)
         return grid.to(x.dtype).contiguous(memory_format=layout(x))

@@ -149,6 +149,11 @@ class Window:
             for left in range(0, columns, self.dilation[1])
         ]
 
+    def tiles(self, x: Tensor) -> Tensor:
+        """A map that the windows tile, seen as (N, H', kh, W', kw, C)."""
+        rows, columns = self.kernel
+        return x.permute(0, 2, 3, 1).unflatten(2, (-1, columns)).unflatten(1, (-1, rows))
+
     def split(self, x: Tensor) -> list[Tensor]:
         """`views` of `x` in zeros, for a formula that autograd differentiates: gradients come back by `scatter`."""
         return list(Split.apply(x, self))

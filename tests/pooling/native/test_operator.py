@@ -28,8 +28,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     "name",
     [
-        *("max", "average", "subsample", "mixed", "lp", "stochastic", "softpool", "blur", "max_blur", "average_blur"),
-        *(*LEARNED, "lip"),
+        *("max", "average", "subsample", "mixed", "lp", "stochastic", "softpool", "median"),
+        *("blur", "max_blur", "average_blur", *LEARNED, "lip"),
     ],
 )
 def test_operators_run_their_kernel(name: str, calls: list[str]) -> None:
@@ -58,7 +58,7 @@ def test_threads_change_nothing(memory_format: torch.memory_format) -> None:
     try:
         for number in (1, 2):
             torch.set_num_threads(number)
-            for name in ("max", "stochastic", "blur", "max_blur", "fractional_max", *LEARNED):
+            for name in ("max", "stochastic", "blur", "max_blur", "fractional_max", "lps", *LEARNED):
                 torch.manual_seed(0)
                 variable, module = x.clone().requires_grad_(), pooling.create(name, 70)
                 y = module(variable)

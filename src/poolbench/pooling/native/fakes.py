@@ -14,6 +14,7 @@ def register() -> None:
     torch.library.register_fake("poolbench::learned_backward")(learned_backward)
     torch.library.register_fake("poolbench::cells")(cells)
     torch.library.register_fake("poolbench::cells_backward")(cells_backward)
+    torch.library.register_fake("poolbench::region_maxima")(region_maxima)
 
 
 def _like(x: Tensor, height: int, width: int, last: int, pictures: int) -> Tensor:
@@ -69,3 +70,8 @@ def cells_backward(
     g: Tensor, position: Tensor, rows: Sequence[int], columns: Sequence[int], height: int, width: int, last: bool
 ) -> Tensor:
     return _like(g, height, width, last, g.shape[0])
+
+
+def region_maxima(x: Tensor, picture: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    size = (picture.shape[0], rows.shape[2], columns.shape[2], x.shape[1])
+    return torch.empty(size, dtype=torch.int64, device=x.device)

@@ -54,6 +54,8 @@ template <class F> void by_name(const std::string& name, F f) {
     if (name == "max") return f(Max{});
     if (name == "average") return f(Average{});
     if (name == "subsample") return f(Subsample{});
+    if (name == "median") return f(Median{});
+    if (name == "mixture") return f(Mixture{});
     if (name == "mixed") return f(Mixed{});
     if (name == "lp") return f(Lp{});
     if (name == "stochastic") return f(Stochastic{});
@@ -67,6 +69,12 @@ double tap(const Tensor& taps, i64 i) {
                                               : double(((const float*)taps.data_ptr())[i]);
 }
 
+const void* shares_of(const Tensor& shares, i64 pictures, const Window& window) {
+    STD_TORCH_CHECK(shares.size(0) == pictures && shares.size(1) == window.kh * window.kw,
+        "poolbench: a share for each position of each picture");
+    return shares.data_ptr();
+}
+
 Task task_of(i64 pictures, i64 channels, i64 height, i64 width, const Numbers& plan, double number,
     const std::optional<Tensor>& extra) {
     Task task{window_of(plan), {pictures, channels, height, width, plan[16] != 0}, {number}, {}};
@@ -75,6 +83,8 @@ Task task_of(i64 pictures, i64 channels, i64 height, i64 width, const Numbers& p
         task.chance.seed = *(const i64*)extra->data_ptr();
     else if (extra && extra->dim() == 4)
         task.chance.given = extra->data_ptr();
+    else if (extra && extra->dim() == 2)
+        task.options.shares = shares_of(*extra, pictures, task.window);
     return task;
 }
 

@@ -14,7 +14,7 @@ BORDERS = ("zero", "reflect", "replicate", "circular")
 TYPES = (torch.float32, torch.float64, torch.bfloat16)
 MOST = 255
 """A window of so many positions is left to the formula: one byte tells one position from another."""
-LOOKS = ("lp", "expectation", "softpool", "max_blur")
+LOOKS = ("lp", "expectation", "softpool", "median", "max_blur")
 """Kernels whose backward pass reads the input again; the others keep one byte for each output, or nothing."""
 Formula = Callable[[Tensor], Tensor]
 
@@ -228,6 +228,54 @@ class Learned(torch.autograd.Function):
         return None, None, None, None, to_x, to_numbers, *([to_other] if others else [])
 
 
+def mixture(x: Tensor, shares: Tensor, window: Window, formula: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Each position of windows that tile a map by its share, (N, k²), the same in a whole picture; 0 leaves it out."""
+    if not usable(x, *window.kernel):
+        return formula(x, shares)
+    x, shares = x.contiguous(memory_format=layout(x)), shares.to(wide(x).dtype).contiguous()
+    height, width = x.shape[-2:]
+    plan = (*window.plan(height, width, counted=False), -1, 0, int(layout(x) == torch.channels_last))
+    if torch.is_grad_enabled() and (x.requires_grad or shares.requires_grad):
+        return Mixture.apply(x, shares, window, plan, formula)
+    return torch.ops.poolbench.slide.default(x, shares, "mixture", plan, 0.0, False)[0]
+
+
+class Mixture(torch.autograd.Function):
+    """The kernel of a mixture with its gradients; the gradient of the gradient is that of the formula."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        shares: Tensor,
+        window: Window,
+        plan: Sequence[int],
+        formula: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, shares)
+        ctx.window, ctx.plan, ctx.formula, ctx.shape = window, plan, formula, x.shape
+        return torch.ops.poolbench.slide.default(x, shares, "mixture", plan, 0.0, False)[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (x, shares) = gradients, ctx.saved_tensors
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            at = gradient.new_zeros(ctx.shape).requires_grad_() if x is None else x  # linear: anywhere
+            wanted = [each for each in (at, shares) if each.requires_grad]
+            found = iter(torch.autograd.grad(ctx.formula(at, shares), wanted, gradient, create_graph=True))
+            return *(next(found) if each.requires_grad else None for each in (at, shares)), None, None, None
+        memory_format = torch.channels_last if ctx.plan[16] else torch.contiguous_format
+        gradient = gradient.contiguous(memory_format=memory_format)
+        back = torch.ops.poolbench.slide_backward.default(
+            gradient, None, None, shares, "mixture", ctx.plan, *ctx.shape[-2:], 0.0
+        )
+        if x is None:
+            return back, None, None, None, None
+        products = ctx.window.tiles(wide(x)) * wide(gradient).permute(0, 2, 3, 1)[:, :, None, :, None]
+        by_shares = products.sum(1).sum((2, 4)).flatten(1)
+        return back, by_shares.where(shares != 0, 0), None, None, None
+
+
 Edges = Sequence[int]
 """First and last position of each region of an axis, one region after the other."""
 
@@ -292,3 +340,20 @@ class CellsBackward(torch.autograd.Function):
         index = (row * width + column).flatten(2)
         taken = gradient.flatten(2).gather(2, index).view(ctx.shape)
         return taken.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format), *(None,) * 6
+
+
+Spans = tuple[Tensor, Tensor]
+
+
+def region_maxima(
+    x: Tensor, picture: Tensor, rows: Spans, columns: Spans, formula: Callable[[Tensor, Tensor, Spans, Spans], Tensor]
+) -> Tensor:
+    """Where a maximum of each cell of each box lies in the flattened maps, the first: (K, H', W', C); anywhere if none.
+
+    A box has its picture (K,), and rows (K, H') and columns (K, W') of cells: their firsts and those after their lasts.
+    """
+    x = x.detach()
+    if not usable(x, 1, 1):
+        return formula(x, picture, rows, columns)
+    pixels = x.contiguous(memory_format=torch.channels_last)
+    return torch.ops.poolbench.region_maxima.default(pixels, picture, torch.stack(rows), torch.stack(columns))

@@ -11,7 +11,8 @@ constexpr int NONE = 255;  // in place of a position
 constexpr double INF = std::numeric_limits<double>::infinity();
 
 struct Options {
-    double number = 0;       // p, or the share of the maximum
+    double number = 0;              // p, or the share of the maximum
+    const void* shares = nullptr;   // of each position, in this picture
 };
 
 template <class A> INLINE Vec<A> magnitude(Vec<A> v) { return v < 0 ? -v : v; }
@@ -83,6 +84,83 @@ struct Subsample {
     template <class A, class X, class Give>
     INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
         if (x.count) give(0, g);
+    }
+};
+
+// The middle of the sorted values of each window, the mean of two where their number is even.
+struct Median {
+    static constexpr bool keeps = false;
+    static constexpr bool draws = false;
+    static constexpr bool looks = true;
+    static constexpr bool unrolls = true;
+    static constexpr double padding = INF;
+    template <class A, class X> INLINE static void middle(const X& x, Vec<A>& lower, Vec<A>& upper) {
+        Vec<A> v[X::most];
+        Mask<A> nan{}, members{};
+        UNROLLED for (int t = 0; t < x.count; t++) {
+            v[t] = x[t];
+            nan |= v[t] != v[t];
+            members -= x.inside(t);
+        }
+        // Neighbours change places, those of even and of odd places in turn.
+        UNROLLED for (int turn = 0; turn < x.count; turn++)
+            UNROLLED for (int t = turn % 2; t + 1 < x.count; t += 2) {
+                Vec<A> a = v[t], b = v[t + 1];
+                v[t] = a < b ? a : b;
+                v[t + 1] = a < b ? b : a;
+            }
+        lower = upper = Vec<A>{};
+        UNROLLED for (int t = 0; t < x.count; t++) {
+            lower = (members - 1) >> 1 == t ? v[t] : lower;
+            upper = (members >> 1 == t) & (members > 0) ? v[t] : upper;
+        }
+        const A none = std::numeric_limits<A>::quiet_NaN();
+        lower = nan ? splat<A>(none) : lower;
+        upper = nan ? splat<A>(none) : upper;
+    }
+    template <class A, class X>
+    INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
+        Vec<A> lower, upper;
+        middle<A>(x, lower, upper);
+        y = (lower + upper) / 2;
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
+        Vec<A> lower, upper;
+        middle<A>(x, lower, upper);
+        g /= 2;
+        Mask<A> low = number<A>(-1), high = low;  // still sought
+        UNROLLED for (int t = 0; t < x.count; t++) {
+            Vec<A> v = x[t];
+            Mask<A> first = low & x.inside(t) & (v == lower), second = high & x.inside(t) & (v == upper);
+            give(t, (first ? g : Vec<A>{}) + (second ? g : Vec<A>{}));
+            low &= ~first;
+            high &= ~second;
+        }
+    }
+};
+
+// Each position by its share in this picture.
+struct Mixture {
+    static constexpr bool keeps = false;
+    static constexpr bool draws = false;
+    static constexpr bool looks = false;
+    static constexpr bool unrolls = true;
+    static constexpr double padding = 0;
+    template <class A, class X>
+    INLINE static void forward(const Options& o, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
+        y = Vec<A>{};
+        UNROLLED for (int t = 0; t < x.count; t++) {
+            const A share = ((const A*)o.shares)[x.place(t)];
+            if (share != 0) y += x[t] * share;
+        }
+    }
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options& o, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
+            const A share = ((const A*)o.shares)[x.place(t)];
+            give(t, share != 0 ? Vec<A>(g * share) : Vec<A>{});
+        }
     }
 };
 

@@ -96,6 +96,7 @@ template <> struct Offsets<0> {
 
 // One vector of windows: `lanes` of them, or, where what is read goes on beyond them, Whole.
 template <class A, class In, int N, bool Whole> struct Windows {
+    static constexpr int most = N ? N : NONE;  // positions
     const In* base;
     const Offsets<N>& taps;
     i64 lanes;
@@ -192,7 +193,7 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
     const Offsets<N> offsets(taps, taps.offset), targets(taps, taps.target);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
         constexpr bool Full = decltype(whole)::value;
-        Windows<A, In, N, Full || Planar> x{run.x + at, offsets, n, nullptr, at, run.width};
+        Windows<A, In, N, Full || Planar> x{run.x + at, offsets, n, Planar ? run.row : nullptr, at, run.width};
         Mask<A> position{};
         if constexpr (Op::keeps) position = load<A>(run.position + at, Full ? L : n);
         Vec<A> g = load<A>(run.y + at, Full ? L : n);
@@ -350,6 +351,11 @@ struct Task {
     Options options;
     Chance chance;
 
+    // The options as they are for a picture.
+    template <class A> Options of(i64 picture) const {
+        if (!options.shares) return options;
+        return {options.number, (const A*)options.shares + picture * window.kh * window.kw};
+    }
     bool apart() const { return !window.border && window.sh >= window.extent_h() && window.sw >= window.extent_w(); }
     bool covered() const {
         const Window& k = window;
@@ -381,13 +387,14 @@ void forward_planes(const Task& task, const Members<A>& members, const Out* x, O
     const auto rows = grid.rows(task.rows());
     for (i64 plane = begin; plane < end; plane++) {
         grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
+        const Options options = task.of<A>(plane / m.c);
         for (const auto& [i, repeat, positions] : rows) {
             i64 place = (plane * k.oh + i) * k.ow;
             Run<A, A, Out> run{copy.get() + (i * k.sh - k.top) * grid.pitch, y + place,
                 position ? position + place : nullptr, nullptr, k.ow, repeat, k.sh * grid.pitch, k.ow, 0,
                 members.rows[i], members.columns.get(), place, grid.padded() ? &k : nullptr, m.w};
             by_count<Op, true, true, A>(positions, k, [&, &positions = positions](auto n) INLINED {
-                forward_run<Op, decltype(n)::value, true>(task.options, task.chance, positions, run);
+                forward_run<Op, decltype(n)::value, true>(options, task.chance, positions, run);
             });
         }
     }
@@ -404,13 +411,14 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
     for (i64 plane = begin; plane < end; plane++) {
         if (Op::looks) grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
         if (Add) std::memset(sum.get(), 0, grid.size() * sizeof(A));
+        const Options options = task.of<A>(plane / m.c);
         for (const auto& [i, repeat, positions] : rows) {
             i64 place = (plane * k.oh + i) * k.ow, start = (i * k.sh - k.top) * grid.pitch, step = k.sh * grid.pitch;
             Run<A, A, const Out> run{copy.get() + start, g + place, position ? (u8*)position + place : nullptr,
                 sum.get() + start, k.ow, repeat, step, k.ow, step, members.rows[i], members.columns.get(), place,
-                nullptr, m.w};
+                grid.padded() ? &k : nullptr, m.w};
             by_count<Op, !Add, Add, A>(positions, k, [&, &positions = positions](auto n) INLINED {
-                backward_run<Op, decltype(n)::value, true, Add>(task.options, positions, run);
+                backward_run<Op, decltype(n)::value, true, Add>(options, positions, run);
             });
         }
         grid.empty(sum.get(), to + plane * m.h * m.w);
@@ -439,6 +447,7 @@ void forward_pixels(const Task& task, const Members<A>& members, const Out* x, O
     i64 first, i64 channels) {
     const Window& k = task.window;
     const Maps& m = task.maps;
+    const Options options = task.of<A>(picture);
     Taps taps;
     x += picture * m.h * m.w * m.c + first;
     for (i64 i = 0; i < k.oh; i++) {
@@ -448,7 +457,7 @@ void forward_pixels(const Task& task, const Members<A>& members, const Out* x, O
             Run<A, Out, Out> run{x + origin * m.c, y + place, position ? position + place : nullptr, nullptr, channels,
                 repeat, k.sw * m.c, m.c, 0, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w};
             by_count<Op, true, true, A>(taps, k, [&](auto n) INLINED {
-                forward_run<Op, decltype(n)::value, false>(task.options, task.chance, taps, run);
+                forward_run<Op, decltype(n)::value, false>(options, task.chance, taps, run);
             });
         });
     }
@@ -464,6 +473,7 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
     const Maps& m = task.maps;
     i64 slots = Add && !k.border ? k.extent_h() : m.h, pixel = Add ? channels : m.c, row = m.w * pixel, done = 0;
     auto sum = room<A>(Add ? slots * row : 0);
+    const Options options = task.of<A>(picture);
     Taps taps;
     if (Op::looks) x += picture * m.h * m.w * m.c + first;
     to += picture * m.h * m.w * m.c + first;
@@ -494,7 +504,7 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
                 k.sw * pixel, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w};
             if (!Op::looks) run.x_step = 0;
             by_count<Op, !Add, Add, A>(taps, k, [&](auto n) INLINED {
-                backward_run<Op, decltype(n)::value, false, Add>(task.options, taps, run);
+                backward_run<Op, decltype(n)::value, false, Add>(options, taps, run);
             });
         });
     }
