@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poolbench.pooling.blurred import LowPass, binomial, surround
-from poolbench.pooling.native import mixture
+from poolbench.pooling.native import mixture, powers
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Size, Window, full_precision, layout, pair, wide
 
@@ -99,9 +99,14 @@ class APS(Polyphase):
     def _shares(self, wrapped: Tensor) -> Tensor:
         with torch.no_grad():
             # In float64, since a shift changes the order of the sum, and a rounding must not change the choice.
-            magnitude = self.window.tiles(wrapped.abs().double())
-            norms = magnitude.amax((1, 3, 5)) if self.p == inf else magnitude.pow_(self.p).sum(1).sum((2, 4))
-            return chosen(norms.flatten(1)).to(wide(wrapped).dtype)
+            if self.p == inf:
+                norms = self.window.tiles(wrapped.abs().double()).amax((1, 3, 5)).flatten(1)
+            else:
+                norms = powers(wrapped, self.window, self.p, self._powers)
+            return chosen(norms).to(torch.promote_types(wrapped.dtype, torch.float32))
+
+    def _powers(self, wrapped: Tensor) -> Tensor:
+        return self.window.tiles(wrapped.abs().double().pow_(self.p)).sum(1).sum((2, 4)).flatten(1)
 
 
 @register(

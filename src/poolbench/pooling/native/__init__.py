@@ -1,6 +1,18 @@
 """Compiled kernels of the local operators for CPUs, and the one place that chooses between them and the formulas."""
 
-from poolbench.pooling.native.operator import BORDERS, blur, blurred, cells, mixture, region_maxima, slide
+from poolbench.pooling.native.operator import BORDERS, blur, blurred, cells, mixture, powers, region_maxima, slide
 from poolbench.pooling.native.selection import Backend, backend, formulas
 
-__all__ = ["BORDERS", "Backend", "backend", "blur", "blurred", "cells", "formulas", "mixture", "region_maxima", "slide"]
+__all__ = [
+    "BORDERS",
+    "Backend",
+    "backend",
+    "blur",
+    "blurred",
+    "cells",
+    "formulas",
+    "mixture",
+    "powers",
+    "region_maxima",
+    "slide",
+]
