@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from poolbench.pooling.blurred import LowPass, binomial, surround
 from poolbench.pooling.native import mixture, powers
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Local, Size, Window, full_precision, layout, pair, wide
+from poolbench.pooling.window import Local, Size, Window, full_precision, layout, pair
 
 
 class Polyphase(Local):
@@ -182,10 +182,15 @@ class Around(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, border: tuple[int, int]) -> Tensor:
         ctx.border, ctx.dtype = border, x.dtype
-        for axis, more in zip((2, 3), border, strict=True):
-            size = x.shape[axis]
-            x = torch.cat([x.narrow(axis, size - more, more), x, x.narrow(axis, 0, more)], axis)
-        return wide(x)
+        (rows, columns), (height, width) = border, x.shape[2:]
+        size = *x.shape[:2], height + 2 * rows, width + 2 * columns
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        torus = torch.empty(size, dtype=dtype, device=x.device, memory_format=layout(x))
+        torus[:, :, rows : rows + height, columns : columns + width] = x
+        for axis, more in zip((3, 2), (columns, rows), strict=True):
+            torus.narrow(axis, 0, more).copy_(torus.narrow(axis, x.shape[axis], more))
+            torus.narrow(axis, more + x.shape[axis], more).copy_(torus.narrow(axis, more, more))
+        return torus
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
