@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poolbench.pooling.blurred import LowPass, binomial, surround
-from poolbench.pooling.native import mixture
+from poolbench.pooling.native import mixture, powers
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Local, Size, Window, full_precision, layout, pair, wide
+from poolbench.pooling.window import Local, Size, Window, full_precision, layout, pair
 
 
 class Polyphase(Local):
@@ -99,9 +99,14 @@ class APS(Polyphase):
     def _shares(self, wrapped: Tensor) -> Tensor:
         with torch.no_grad():
             # In float64, since a shift changes the order of the sum, and a rounding must not change the choice.
-            magnitude = self.window.tiles(wrapped.abs().double())
-            norms = magnitude.amax((1, 3, 5)) if self.p == inf else magnitude.pow_(self.p).sum(1).sum((2, 4))
-            return chosen(norms.flatten(1)).to(wide(wrapped).dtype)
+            if self.p == inf:
+                norms = self.window.tiles(wrapped.abs().double()).amax((1, 3, 5)).flatten(1)
+            else:
+                norms = powers(wrapped, self.window, self.p, self._powers)
+            return chosen(norms).to(torch.promote_types(wrapped.dtype, torch.float32))
+
+    def _powers(self, wrapped: Tensor) -> Tensor:
+        return self.window.tiles(wrapped.abs().double().pow_(self.p)).sum(1).sum((2, 4)).flatten(1)
 
 
 @register(
@@ -177,10 +182,15 @@ class Around(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, border: tuple[int, int]) -> Tensor:
         ctx.border, ctx.dtype = border, x.dtype
-        for axis, more in zip((2, 3), border, strict=True):
-            size = x.shape[axis]
-            x = torch.cat([x.narrow(axis, size - more, more), x, x.narrow(axis, 0, more)], axis)
-        return wide(x)
+        (rows, columns), (height, width) = border, x.shape[2:]
+        size = *x.shape[:2], height + 2 * rows, width + 2 * columns
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        torus = torch.empty(size, dtype=dtype, device=x.device, memory_format=layout(x))
+        torus[:, :, rows : rows + height, columns : columns + width] = x
+        for axis, more in zip((3, 2), (columns, rows), strict=True):
+            torus.narrow(axis, 0, more).copy_(torus.narrow(axis, x.shape[axis], more))
+            torus.narrow(axis, more + x.shape[axis], more).copy_(torus.narrow(axis, more, more))
+        return torus
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

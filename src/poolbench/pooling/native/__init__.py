@@ -1,6 +1,16 @@
 """Compiled kernels of the local operators for CPUs, and the one place that chooses between them and the formulas."""
 
-from poolbench.pooling.native.operator import BORDERS, blur, blurred, cells, learned, mixture, region_maxima, slide
+from poolbench.pooling.native.operator import (
+    BORDERS,
+    blur,
+    blurred,
+    cells,
+    learned,
+    mixture,
+    powers,
+    region_maxima,
+    slide,
+)
 from poolbench.pooling.native.selection import Backend, backend, formulas
 
 __all__ = [
@@ -13,6 +23,7 @@ __all__ = [
     "formulas",
     "learned",
     "mixture",
+    "powers",
     "region_maxima",
     "slide",
 ]

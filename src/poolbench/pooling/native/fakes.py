@@ -15,6 +15,7 @@ def register() -> None:
     torch.library.register_fake("poolbench::cells")(cells)
     torch.library.register_fake("poolbench::cells_backward")(cells_backward)
     torch.library.register_fake("poolbench::region_maxima")(region_maxima)
+    torch.library.register_fake("poolbench::polyphase_powers")(polyphase_powers)
 
 
 def _like(x: Tensor, height: int, width: int, last: int, pictures: int) -> Tensor:
@@ -75,3 +76,7 @@ def cells_backward(
 def region_maxima(x: Tensor, picture: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     size = (picture.shape[0], rows.shape[2], columns.shape[2], x.shape[1])
     return torch.empty(size, dtype=torch.int64, device=x.device)
+
+
+def polyphase_powers(x: Tensor, sh: int, sw: int, p: float, last: bool) -> Tensor:
+    return torch.empty((x.shape[0], sh * sw, 1, 1), dtype=torch.float64, device=x.device)

@@ -232,7 +232,8 @@ def mixture(x: Tensor, shares: Tensor, window: Window, formula: Callable[[Tensor
     """Each position of windows that tile a map by its share, (N, k²), the same in a whole picture; 0 leaves it out."""
     if not usable(x, *window.kernel):
         return formula(x, shares)
-    x, shares = x.contiguous(memory_format=layout(x)), shares.to(wide(x).dtype).contiguous()
+    x = x.contiguous(memory_format=layout(x))
+    shares = shares.to(torch.promote_types(x.dtype, torch.float32)).contiguous()
     height, width = x.shape[-2:]
     plan = (*window.plan(height, width, counted=False), -1, 0, int(layout(x) == torch.channels_last))
     if torch.is_grad_enabled() and (x.requires_grad or shares.requires_grad):
@@ -274,6 +275,15 @@ class Mixture(torch.autograd.Function):
         products = ctx.window.tiles(wide(x)) * wide(gradient).permute(0, 2, 3, 1)[:, :, None, :, None]
         by_shares = products.sum(1).sum((2, 4)).flatten(1)
         return back, by_shares.where(shares != 0, 0), None, None, None
+
+
+def powers(x: Tensor, window: Window, p: float, formula: Formula) -> Tensor:
+    """Σ |x|^p in float64 by position of windows that tile a map: (N, C, H, W) to (N, k²)."""
+    if not usable(x, *window.kernel):
+        return formula(x)
+    x = x.contiguous(memory_format=layout(x))
+    last = layout(x) == torch.channels_last
+    return torch.ops.poolbench.polyphase_powers.default(x, *window.kernel, p, last).flatten(1)
 
 
 Edges = Sequence[int]
