@@ -138,3 +138,12 @@ def test_validation_split_is_a_partition_that_the_seed_fixes():
 def test_validation_split_leaves_something_to_train_on(fraction):
     with pytest.raises(ValueError, match=r"data\.validation"):
         store.validation_split(10, fraction, seed=0)
+
+
+def test_a_small_budget_looks_at_few_of_the_pictures_held_out(tmp_path):
+    toy = write(tmp_path / "toy")
+    chosen, held = store.training_split(toy, 0.5)
+    fewer, looked_at = store.training_split(toy, 0.5, images=8)
+    assert (len(chosen), len(held), len(fewer), len(looked_at)) == (10, 10, 8, 2)
+    assert set(fewer.tolist()) <= set(chosen.tolist())
+    assert set(looked_at.tolist()) <= set(held.tolist())

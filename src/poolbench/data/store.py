@@ -267,8 +267,9 @@ def validation_split(count: int, fraction: float, seed: int) -> tuple[Tensor, Te
 def training_split(store: Store, validation: float, images: int | None = None) -> tuple[Tensor, Tensor]:
     """Indices of the pictures that a run trains on, in an order drawn by lot, and of those held out.
 
-    They are the same for every run, so that runs can be compared on them. `images` takes fewer of the first: drawn, as
-    a folder of pictures is sorted by class. Raises ValueError where there are not as many.
+    They are the same for every run, so that runs can be compared on them. `images` takes fewer of the first, and of the
+    others at most a quarter as many, or looking at them would cost as much as training: drawn, as a folder of pictures
+    is sorted by class. Raises ValueError where there are not as many.
     """
     chosen, held = validation_split(len(store.parts["train"]), validation, SPLIT_SEED)
     if images is not None and images > len(chosen):
@@ -276,8 +277,12 @@ def training_split(store: Store, validation: float, images: int | None = None) -
             f"budget.images is {images}, but {store.name} has {len(chosen)} pictures to train on after "
             f"data.validation={validation}: ask for fewer, or null for all"
         )
-    drawn = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(SPLIT_SEED))
-    return chosen[drawn[:images]], held
+    looked_at = None if images is None else max(images // 4, 1)
+    return _drawn(chosen, images), _drawn(held, looked_at)
+
+
+def _drawn(indices: Tensor, number: int | None) -> Tensor:
+    return indices[torch.randperm(len(indices), generator=torch.Generator().manual_seed(SPLIT_SEED))[:number]]
 
 
 def _statistics(counts: Tensor) -> tuple[list[float], list[float]]:

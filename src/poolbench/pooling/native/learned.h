@@ -1,7 +1,7 @@
 // Operators with learned numbers: what each does with one vector of windows. x[t] is the t-th of x.count values of every
 // window, 0 beyond the map, where x.inside(t) does not hold; x.other(t) is that of a second map, if the operator pairs
-// them, normalised in each plane; x.number(k) is the k-th learned number of each channel, x.option the operator's own. The backward pass looks at the input again; it gives
-// the gradients of the values, of the second map and of the numbers.
+// them, normalised in each plane; x.number(k) is the k-th learned number of each channel, x.option the operator's own.
+// The backward pass looks at the input again; it gives the gradients of the values, of the second map and of the numbers.
 #pragma once
 
 #include "operators.h"
