@@ -159,6 +159,10 @@ def _demand(key: str, value: Any, met: Any, allowed: str) -> None:
         raise ValueError(f"{key} must be {allowed}, got {value!r}")
 
 
+# Hydra copies its sources for every composition, and with them this one store of all schemas: 0.06 of 0.15 s.
+ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
+
+
 def register(overrides: Iterable[str] = ()) -> None:
     """Give Hydra its schemas: every operator, model and data source by name, and classes of the user's own.
 
