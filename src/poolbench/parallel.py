@@ -37,8 +37,6 @@ def side_by_side(task: Callable[[Item], Result], items: Sequence[Item], at_once:
     if cores < 2 or workers < 1 or sys.platform != "linux" or torch.accelerator.is_available():
         return [task(item) for item in items]
     fork = multiprocessing.get_context("fork")  # the task reaches its processes without being pickled
-    gc.collect()
-    gc.freeze()  # a collection in a process would copy every page that it shares
     try:
         with ProcessPoolExecutor(workers, fork, _begin, (task, max(cores // workers, 1))) as pool:
             return list(pool.map(_call, items))
@@ -47,13 +45,12 @@ def side_by_side(task: Callable[[Item], Result], items: Sequence[Item], at_once:
             f"one of {workers} processes that worked side by side was killed, perhaps for memory: "
             "start again to go on, with OMP_NUM_THREADS=1 for one at a time"
         ) from error
-    finally:
-        gc.unfreeze()
 
 
 def _begin(task: Callable[[Any], Any], threads: int) -> None:
     global _task
     _task = task
+    gc.freeze()  # a collection would copy every page that this process shares
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

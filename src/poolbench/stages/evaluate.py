@@ -50,7 +50,7 @@ from poolbench.runs import Run, precision
 from poolbench.stages.cli import run
 
 BATCH = 250
-COST_IMAGES = 128
+COST_IMAGES = 64
 MAP_IMAGES = 4
 ORANGE, OPACITY = (255, 120, 0), 0.75
 RANDOM = tuple(pooling.spec(name).operator for name in pooling.names("local") if pooling.spec(name).random)
