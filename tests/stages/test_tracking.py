@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,13 @@ from poolbench.stages import report, tracking, train
 
 pytestmark = pytest.mark.slow
 
+RUN = ["budget=smoke", "budget.images=48", "trainer=cpu", "trainer.precision=32-true", "cell=c"]
 SMALL = [
-    "data=shapes", "data.train=400", "data.test=120", "data.size=16", "model.widths=[4,8]", "pool=max", "head=gap",
-    "budget=smoke", "budget.images=256", "trainer=cpu", "trainer.precision=32-true", "cell=c",
+    *RUN, "budget.images=256", "data=shapes", "data.train=400", "data.test=120", "data.size=16", "model.widths=[4,8]",
+    "pool=max", "head=gap",
+]  # fmt: skip
+SCENES = [
+    *RUN, "data=scenes", "data.of=shapes", "data.train=60", "data.test=20", "data.smallest=32", "data.largest=48",
 ]  # fmt: skip
 
 
@@ -64,10 +68,12 @@ def told(folder: Path) -> dict[str, Told]:
     return {each.run.display_name: each for each in found}
 
 
-def start(monkeypatch: pytest.MonkeyPatch, *overrides: str, folder: str = "runs/c/seed-0") -> float | None:
+def start(
+    monkeypatch: pytest.MonkeyPatch, *overrides: str, folder: str = "runs/c/seed-0", small: Sequence[str] = SMALL
+) -> float | None:
     hydra = {"overrides": {"task": []}, "runtime": {"output_dir": folder}}
     monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": hydra}))
-    return train.train(config.compose([*SMALL, *overrides]))
+    return train.train(config.compose([*small, *overrides]))
 
 
 def test_a_run_is_told_whole(workplace, monkeypatch):
@@ -115,6 +121,21 @@ def test_a_run_of_a_sweep_keeps_what_it_is(workplace, monkeypatch):
     (kept,) = told(workplace).values()
     assert kept.run.sweep_id == "abc"
     assert (kept.config["operator"], kept.config["pool"], kept.config["optimizer"]["lr"]) == ("max", "max", 0.05)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "count"),
+    [
+        (["data.fit=full", "data.sides=[24,32]", "model.widths=[4,8]", "head=gap"], 16),
+        (["task=segmentation", "model=fcn_mini", "model.widths=[4,4,8,8,8]"], 3),
+        (["task=detection", "model=fast_rcnn_mini", "model.widths=[4,4,8]"], 3),
+    ],
+    ids=["classification", "segmentation", "detection"],
+)
+def test_answers_to_scenes_are_seen(chosen, count, workplace, monkeypatch):
+    start(monkeypatch, *chosen, small=SCENES)
+    (run,) = told(workplace).values()
+    assert [row["predictions.count"] for row in run.rows if "predictions.count" in row] == [count]
 
 
 def test_a_run_that_fails_is_closed_as_failed(workplace, monkeypatch):

@@ -22,7 +22,8 @@ from torch import Tensor
 from wandb.plot import CustomChart
 
 from poolbench import runs
-from poolbench.data import Store
+from poolbench.data import Scenes, Store
+from poolbench.data.fit import fitted
 from poolbench.params import FOLDERS
 from poolbench.report.records import Result, metric
 from poolbench.report.summary import Json
@@ -110,14 +111,24 @@ def _shift_map(accuracy: Sequence[Sequence[float]]) -> wandb.Image:
 
 def _answers(trained: runs.Run, store: Store) -> list[wandb.Image]:
     """Test pictures from all over the set, the same for every run, each with its class and the answer."""
-    chosen = torch.linspace(0, len(store.test) - 1, PREDICTIONS).long()
-    images, labels = store.test.images[chosen], store.test.labels[chosen]
-    with torch.inference_mode():
-        sure, answers = trained.model(store)(images).softmax(1).max(1)
-    return [
-        wandb.Image(_picture(image), caption=f"{store.classes[label]}: {store.classes[answer]}, {share:.0%}")
-        for image, label, answer, share in zip(images, labels, answers, sure.tolist(), strict=True)
-    ]
+    part, reading = store.parts["test"], trained.config["data"]
+    some = part.take(torch.linspace(0, len(part) - 1, PREDICTIONS).long())
+    images, labels = (
+        (
+            [fitted(some.image(index), reading["fit"], max(reading["sides"])) for index in range(len(some))],
+            some.subjects,
+        )
+        if isinstance(some, Scenes)
+        else (list(some.images), some.labels)
+    )
+    model = trained.model(store)
+    answers = []
+    for image, label in zip(images, labels.tolist(), strict=True):
+        with torch.inference_mode():
+            share, answer = model(image[None]).softmax(1)[0].max(0)
+        truth = store.classes[label] if label >= 0 else "nothing"
+        answers.append(wandb.Image(_picture(image), caption=f"{truth}: {store.classes[answer]}, {share:.0%}"))
+    return answers
 
 
 def _picture(image: Tensor) -> Image.Image:

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poolbench.data import IGNORED, Store
-from poolbench.data.feed import SceneBatch
-from poolbench.evaluation.segmentation import overlaps, segmentation
+from poolbench.data import IGNORED, Scenes, Store
+from poolbench.data.feed import SceneBatch, batch_of
+from poolbench.data.store import Part
+from poolbench.evaluation.segmentation import overlaps, painted, segmentation
+from poolbench.training.detector import SHOWN
 from poolbench.training.module import Task
 
 
@@ -22,7 +24,7 @@ class Segmenter(Task):
         self, network: nn.Module, head: Sequence[nn.Module], store: Store, settings: Mapping[str, Any]
     ) -> None:
         super().__init__(network, head, store, settings)
-        self.classes = len(store.classes) + 1
+        self.classes, self.fill = len(store.classes) + 1, 255 * torch.tensor(store.mean)
 
     def loss(self, batch: SceneBatch) -> Tensor:
         logits = self.network(batch.images).float()
@@ -39,3 +41,13 @@ class Segmenter(Task):
         losses, counts = (each.sum(0) for each in answers)
         found = segmentation(counts)
         return {"loss": losses[0] / losses[1], **{name: torch.tensor(value) for name, value in found.items()}}
+
+    @torch.inference_mode()
+    def pictures(self, held: Part) -> list[Tensor]:
+        assert isinstance(held, Scenes)
+        batch = batch_of(held, range(min(SHOWN, len(held))), self.fill.to(held.sizes.device))
+        answers = self.network(batch.images).argmax(1)
+        return [
+            painted(held.image(index), held.semantic(index), answer).cpu()
+            for index, answer in zip(batch.indices, answers, strict=True)
+        ]
