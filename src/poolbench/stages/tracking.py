@@ -121,13 +121,14 @@ def _answers(trained: runs.Run, store: Store) -> list[wandb.Image]:
         if isinstance(some, Scenes)
         else (list(some.images), some.labels)
     )
-    model = trained.model(store)
-    answers = []
+    size = max(image.shape[2] for image in images), max(image.shape[1] for image in images)
+    model, answers = trained.model(store), []
     for image, label in zip(images, labels.tolist(), strict=True):
         with torch.inference_mode():
             share, answer = model(image[None]).softmax(1)[0].max(0)
         truth = store.classes[label] if label >= 0 else "nothing"
-        answers.append(wandb.Image(_picture(image), caption=f"{truth}: {store.classes[answer]}, {share:.0%}"))
+        picture = ImageOps.pad(_picture(image), size)  # W&B shows pictures of one size
+        answers.append(wandb.Image(picture, caption=f"{truth}: {store.classes[answer]}, {share:.0%}"))
     return answers
 
 

@@ -47,7 +47,4 @@ class Segmenter(Task):
         assert isinstance(held, Scenes)
         batch = batch_of(held, range(min(SHOWN, len(held))), self.fill.to(held.sizes.device))
         answers = self.network(batch.images).argmax(1)
-        return [
-            painted(held.image(index), held.semantic(index), answer).cpu()
-            for index, answer in zip(batch.indices, answers, strict=True)
-        ]
+        return [painted(*each).cpu() for each in zip(batch.images, batch.semantic, answers, strict=True)]
