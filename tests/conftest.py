@@ -1,5 +1,10 @@
 """What every test shares: a small generated data set, one thread, nothing sent anywhere."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -7,6 +12,7 @@ import torch
 
 from poolbench import data
 from poolbench.data import Store
+from poolbench.stages import SERVER
 
 SHAPES = {"source": "shapes", "name": "shapes", "train": 400, "test": 120, "size": 16}
 
@@ -29,3 +35,28 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", "offline")
     return tmp_path
+
+
+@contextmanager
+def serving(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """A fork server of the sources that a process in `folder` imports: the value of its variable SERVER."""
+    command = [sys.executable, "-m", "poolbench.stages.forkserver", "sh", "-c", f"echo ${SERVER}; cat"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, text=True, env=environment) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        yield running.stdout.readline().strip()
+        running.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """A fork server for all tests that start stages, since imports take seconds."""
+    with serving(Path.cwd(), os.environ) as server:
+        yield server
+
+
+@pytest.fixture
+def served(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages that this test starts are forks of the server's."""
+    monkeypatch.setenv(SERVER, server)

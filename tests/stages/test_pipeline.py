@@ -6,10 +6,15 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+
+from poolbench.stages import SERVER
+from tests.conftest import serving
 
 PROJECT = Path(__file__).parents[2]
 MODEL = "model.widths=[4,8] trainer=cpu logger=csv"
@@ -35,6 +40,8 @@ class Project:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(PROJECT / name, folder / name)
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = os.environ | {"PATH": path, "PYTHONPATH": "src"}
 
     def params(self, cells: dict[str, dict[str, object]]) -> None:
         content = {
@@ -46,13 +53,16 @@ class Project:
         }
         OmegaConf.save(OmegaConf.create(content), self.folder / "params.yaml")
 
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        """Stages are forks of one process that imported the sources as they are now."""
+        with serving(self.folder, self.environment) as server:
+            self.environment[SERVER] = server
+            yield
+
     def dvc(self, *arguments: str, fails: bool = False) -> str:
-        binaries = str(Path(sys.executable).parent)
-        environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "src"}
-        answer = subprocess.run(
-            [sys.executable, "-m", "poolbench.stages.forkserver", sys.executable, "-m", "dvc", *arguments],
-            cwd=self.folder, env=environment, capture_output=True, text=True,
-        )  # fmt: skip
+        command = [sys.executable, "-m", "dvc", *arguments]
+        answer = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
         assert (answer.returncode != 0) == fails, answer.stdout + answer.stderr
         return answer.stdout + answer.stderr
 
@@ -65,66 +75,72 @@ def executed(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """The project after its first `dvc repro`."""
-    project = Project(tmp_path_factory.mktemp("project"))
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+def test_the_chain_in_order(project):
+    """One test, since each part starts from where the one before it left the project."""
+    strided = {"strided": {"data": "shapes", "run": f"pool=strided {MODEL}", "studies": ["pooling"]}}
+    with project.served():
+        check_the_first_run(project)
+        check_that_nothing_runs_again(project)
+        check_growing_and_shrinking(project, strided)
+    learned = project.folder / "src" / "poolbench" / "pooling" / "learned.py"
+    learned.write_text(learned.read_text().replace("self.window.pad(x, 0)", "self.window.pad(x, 0.0)"))
+    with project.served():
+        ran = executed(project.dvc("repro"))
+        assert "train@strided" in ran
+        assert "train@max" not in ran
+        check_a_cell_that_cannot_run(project)
+        check_a_cell_that_fails(project)
+
+
+def check_the_first_run(project):
     project.params(CELLS)
     ran = executed(project.dvc("repro"))
     assert sorted(ran) == sorted(
         ["prepare@shapes", "plan", "train@max", "train@average", "evaluate@max", "evaluate@average", "report"]
     )
-    return project
-
-
-def test_the_chain_in_order(project):
-    """One test, since each part starts from where the one before it left the project."""
     assert project.summary["cells"].keys() == {"max", "average"}
-    page = (project.folder / "report" / "index.html").read_text()
-    assert "average" in page
+    assert "average" in (project.folder / "report" / "index.html").read_text()
 
+
+def check_that_nothing_runs_again(project):
     started = time.monotonic()
     again = project.dvc("repro")
     assert time.monotonic() - started < 6
     assert executed(again) == []
-
-    shown = project.dvc("metrics", "show")
-    assert "shift_consistency" in shown
+    assert "shift_consistency" in project.dvc("metrics", "show")
     assert "train@max" in project.dvc("dag")
     project.dvc("plots", "show")
 
-    # growing trains the new cell alone
-    more = CELLS | {"strided": {"data": "shapes", "run": f"pool=strided {MODEL}", "studies": ["pooling"]}}
-    project.params(more)
+
+def check_growing_and_shrinking(project, another):
+    """Growing trains the new cell alone; shrinking takes a cell out of the report."""
+    project.params(CELLS | another)
     assert executed(project.dvc("repro")) == ["plan", "train@strided", "evaluate@strided", "report"]
     assert project.summary["cells"].keys() == {"max", "average", "strided"}
-
-    # shrinking takes a cell out of the report
-    project.params({name: cell for name, cell in more.items() if name != "average"})
+    project.params({"max": CELLS["max"]} | another)
     assert executed(project.dvc("repro")) == ["plan", "report"]
     assert project.summary["cells"].keys() == {"max", "strided"}
     assert "average" not in (project.folder / "report" / "report.md").read_text()
 
-    # an operator's code concerns the cells that use it
-    learned = project.folder / "src" / "poolbench" / "pooling" / "learned.py"
-    learned.write_text(learned.read_text().replace("self.window.pad(x, 0)", "self.window.pad(x, 0.0)"))
-    ran = executed(project.dvc("repro"))
-    assert "train@strided" in ran
-    assert "train@max" not in ran
 
-    # a cell that cannot run is named before anything trains
-    broken = more | {"broken": {"data": "shapes", "run": f"pool=maxx {MODEL}", "studies": []}}
-    project.params(broken)
+def check_a_cell_that_cannot_run(project):
+    """It is named before anything trains."""
+    project.params(CELLS | {"broken": {"data": "shapes", "run": f"pool=maxx {MODEL}", "studies": []}})
     output = project.dvc("repro", fails=True)
     assert "cell broken: unknown pool 'maxx'" in output
     assert "Traceback" not in output
 
-    # one that fails while it trains does not keep the rest from going on
-    failing = CELLS | {
-        "failing": {"data": "shapes", "run": f"pool=max optimizer.lr=1e20 {MODEL}", "studies": []},
-        "flatten": {"data": "shapes", "run": f"pool=max head=flatten {MODEL}", "studies": ["pooling"]},
-    }
-    project.params(failing)
+
+def check_a_cell_that_fails(project):
+    """One that fails while it trains does not keep the rest from going on."""
+    failing = {"data": "shapes", "run": f"pool=max optimizer.lr=1e20 {MODEL}", "studies": []}
+    flatten = {"data": "shapes", "run": f"pool=max head=flatten {MODEL}", "studies": ["pooling"]}
+    project.params(CELLS | {"failing": failing, "flatten": flatten})
     output = project.dvc("repro", "-k", fails=True)
     assert "lower optimizer.lr" in output
     assert {"train@flatten", "evaluate@flatten"} <= set(executed(output))

@@ -48,7 +48,7 @@ def test_both_search_the_same_space():
 
 
 @pytest.mark.slow
-def test_optuna_finds_the_best_of_its_runs(workplace):
+def test_optuna_finds_the_best_of_its_runs(workplace, served):
     small = ["data=shapes", "data.train=200", "data.test=60", "data.size=16", "model.widths=[4,8]", "budget=smoke"]
     command = [
         sys.executable, "-W", "ignore", "-m", "poolbench.stages.train", "-m", "+search=operator", *small,

@@ -301,7 +301,7 @@ def test_a_swap_that_does_not_fit_is_named(trained, pool, message):
         run.swapped(data.prepare(run.config["data"]), pool)
 
 
-def test_a_detector_trains_and_is_evaluated_from_its_folder(workplace):
+def test_a_detector_trains_and_is_evaluated_from_its_folder(workplace, served):
     scenes = ["data=scenes", "data.of=shapes", "data.train=24", "data.test=8", "data.smallest=40", "data.largest=56"]
     network = ["task=detection", "model=fast_rcnn_mini", "model.widths=[4,8]", "model.hidden=16"]
     region = ["region=roi_align", "region.output_size=3", "region.sampling_ratio=1"]

@@ -74,25 +74,24 @@ def examine(library: str, family: str, name: str) -> Finding:
     except (NotImplementedError, ValueError) as error:  # what looks at its numbers while it is made, or run
         reason = f"not without numbers: {str(error).splitlines()[0]}"
         return Finding(library, family, name, 0, reason, reason)
-    return Finding(library, family, name, len(found), _pool(model, example, found), _head(model, example, found))
+    return Finding(library, family, name, len(found), *_outcomes(model, example, found))
 
 
-def _pool(model: nn.Module, example: Tensor, found: list[Slot]) -> str:
-    if not any(slot.takes == "local" for slot in found):
-        return "no slot"
-    try:
-        swap(model, "blur", example=example)
-    except ValueError as error:
-        return str(error)
-    return "swapped"
-
-
-def _head(model: nn.Module, example: Tensor, found: list[Slot]) -> str:
+def _outcomes(model: nn.Module, example: Tensor, found: list[Slot]) -> tuple[str, str]:
+    """What becomes of its pooling and of its head: in one swap, unless one of them is to be blamed."""
+    pool = "blur" if any(slot.takes == "local" for slot in found) else None
     takes = next((slot.takes for slot in found if slot.takes != "local"), None)
-    if takes is None:
-        return "no head"
+    head = None if takes is None else "gem" if takes == "global" else "token_gap"
+    together = _outcome(model, example, pool, head)
+    if together == "swapped":
+        return "swapped" if pool else "no slot", "swapped" if head else "no head"
+    alone = _outcome(model, example, pool, None), _outcome(model, example, None, head)
+    return alone[0] if pool else "no slot", alone[1] if head else "no head"
+
+
+def _outcome(model: nn.Module, example: Tensor, pool: str | None, head: str | None) -> str:
     try:
-        swap(model, head="gem" if takes == "global" else "token_gap", example=example)
+        swap(model, pool, head=head, example=example)
     except ValueError as error:
         return str(error)
     return "swapped"
