@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from poolbench import config, data, models, pooling, runs
-from poolbench.stages import train
+from poolbench.stages import SERVER, train
 from poolbench.stages.evaluate import cost_run, evaluate_run
 from poolbench.training import Diverged, Task
 
@@ -193,10 +194,11 @@ def test_more_pictures_than_there_are(trained):
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_started_again_ends_with_the_same_weights(workplace):
+def test_a_killed_sweep_started_again_ends_with_the_same_weights(workplace, served):
     options = ["seed=0,1", "cell=c", "budget.epochs=4"]
     subprocess.run(command(*options, runs_folder="whole"), check=True, capture_output=True)
-    with subprocess.Popen(command(*options), stdout=subprocess.PIPE, text=True) as process:
+    alone = {name: value for name, value in os.environ.items() if name != SERVER}
+    with subprocess.Popen(command(*options), stdout=subprocess.PIPE, text=True, env=alone) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "seed 1  epoch 2" in line:

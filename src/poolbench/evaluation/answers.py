@@ -65,7 +65,7 @@ def ask(
     batches = []
     for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
         plain = model(batch).float()
-        pictures = motion(batch, moves)
+        pictures = (picture.contiguous() for picture in motion(batch, moves))  # read faster than a view
         if autocast is None:
             logits = torch.stack([model(picture).float() for picture in pictures], 1)
         else:
