@@ -33,7 +33,9 @@ def render(summary: Json, results: Sequence[Result], other: Mapping[str, Any] | 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters.update(listing=listing, named=lambda cells, names: [names[cell] for cell in cells])
+    templates.filters.update(
+        listing=listing, named=lambda cells, names: [names[cell] for cell in cells], short="{:.6g}".format
+    )
     templates.globals.update(
         metric=metric,
         rank_range=rank_range,
