@@ -18,7 +18,7 @@ inline Tensor empty(i64 n, i64 c, i64 h, i64 w, bool last, int32_t type) {
     i64 sizes[] = {n, c, h, w};
     i64 planar[] = {c * h * w, h * w, w, 1}, pixels[] = {c * h * w, 1, w * c, c};
     AtenTensorHandle made;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+    TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
         4, sizes, last ? pixels : planar, type, aoti_torch_device_type_cpu(), 0, &made));
     return Tensor(made);
 }
