@@ -18,18 +18,19 @@ def register() -> None:
     torch.library.register_fake("poolbench::polyphase_powers")(polyphase_powers)
 
 
-def _like(x: Tensor, height: int, width: int, last: int, pictures: int) -> Tensor:
+def like(x: Tensor, height: int, width: int, last: int, pictures: int, dtype: torch.dtype | None = None) -> Tensor:
+    """An empty map of so many pictures with the channels of `x`, and its dtype unless another is asked for."""
     memory_format = torch.channels_last if last else torch.contiguous_format
     size = (pictures, x.shape[1], height, width)
-    return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=memory_format)
+    return torch.empty(size, dtype=dtype or x.dtype, device=x.device, memory_format=memory_format)
 
 
 def slide(
     x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float, keep: bool
 ) -> tuple[Tensor, Tensor]:
     kept = keep and name in ("max", "mixed", "stochastic")
-    y = _like(x, plan[8], plan[9], plan[16], x.shape[0])
-    return y, _like(x, plan[8], plan[9], plan[16], x.shape[0] if kept else 0).to(torch.uint8)
+    y = like(x, plan[8], plan[9], plan[16], x.shape[0])
+    return y, like(x, plan[8], plan[9], plan[16], x.shape[0] if kept else 0, torch.uint8)
 
 
 def slide_backward(
@@ -43,11 +44,11 @@ def slide_backward(
     width: int,
     number: float,
 ) -> Tensor:
-    return _like(g, height, width, plan[16], g.shape[0])
+    return like(g, height, width, plan[16], g.shape[0])
 
 
 def learned(x: Tensor, other: Tensor | None, numbers: Tensor, name: str, plan: Sequence[int], number: float) -> Tensor:
-    return _like(x, plan[8], plan[9], plan[16], x.shape[0])
+    return like(x, plan[8], plan[9], plan[16], x.shape[0])
 
 
 def learned_backward(
@@ -55,12 +56,12 @@ def learned_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     height, width = x.shape[-2:]
     pictures = 0 if other is None else x.shape[0]
-    to_x, to_other = (_like(x, height, width, plan[16], number) for number in (x.shape[0], pictures))
+    to_x, to_other = (like(x, height, width, plan[16], number) for number in (x.shape[0], pictures))
     return to_x, to_other, torch.empty_like(numbers[..., 0])
 
 
 def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, keep: bool) -> tuple[Tensor, Tensor]:
-    y = _like(x, len(rows) // 2, len(columns) // 2, last, x.shape[0])
+    y = like(x, len(rows) // 2, len(columns) // 2, last, x.shape[0])
     lanes, planes = 8 if x.dtype == torch.float64 else 16, x.shape[0] * x.shape[1]
     kept = planes if last else -(-planes // lanes) * lanes
     number = kept * (len(rows) // 2) * (len(columns) // 2) if keep else 0
@@ -70,7 +71,7 @@ def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, ke
 def cells_backward(
     g: Tensor, position: Tensor, rows: Sequence[int], columns: Sequence[int], height: int, width: int, last: bool
 ) -> Tensor:
-    return _like(g, height, width, last, g.shape[0])
+    return like(g, height, width, last, g.shape[0])
 
 
 def region_maxima(x: Tensor, picture: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
