@@ -7,11 +7,20 @@ import torch
 from torch import Tensor
 
 from poolbench.pooling.native.build import KERNELS
-from poolbench.pooling.native.selection import backend
+from poolbench.pooling.native.selection import TRITON, backend
 from poolbench.pooling.window import Window, layout, wide
 
 BORDERS = ("zero", "reflect", "replicate", "circular")
-TYPES = (torch.float32, torch.float64, torch.bfloat16)
+TYPES = {
+    "cpu": (torch.float32, torch.float64, torch.bfloat16),
+    "cuda": (torch.float32, torch.float64, torch.bfloat16, torch.float16),
+}
+"""What kernels take, by device."""
+ON_GPU = (
+    *("max", "average", "mixed", "subsample", "lp", "stochastic", "expectation", "softpool", "median"),
+    *("blur", "max_blur", "average_blur"),
+)
+"""Operators that have a kernel for GPUs too, in gpu.py."""
 MOST = 255
 """A window of so many positions is left to the formula: one byte tells one position from another."""
 LOOKS = ("lp", "expectation", "softpool", "median", "max_blur")
@@ -34,7 +43,7 @@ def slide(
     `number` is the operator's own; `chance` draws a seed or uniform numbers; `counted`: an average counts the padding;
     `centre` the one position that is looked at.
     """
-    if not usable(x, *window.kernel):
+    if not usable(name, x, *window.kernel):
         return formula(x)
     height, width = x.shape[-2:]
     plan = (*window.plan(height, width, counted), centre, 0)
@@ -43,7 +52,7 @@ def slide(
 
 def blur(x: Tensor, taps: Tensor, stride: tuple[int, int], border: str, formula: Formula) -> Tensor:
     """A separable filter at a stride, its middle on each position kept: (N, C, H, W) to (N, C, ⌈H / s⌉, ⌈W / s⌉)."""
-    if not usable(x, len(taps), len(taps)):
+    if not usable("blur", x, len(taps), len(taps)):
         return formula(x)
     height, width = x.shape[-2:]
     return _run(
@@ -55,7 +64,7 @@ def blurred(
     name: str, x: Tensor, dense: Window, taps: Tensor, stride: tuple[int, int], border: str, formula: Formula
 ) -> Tensor:
     """`max` or `average` over windows at stride 1, then `blur`, and nothing of the map between them is kept."""
-    if not usable(x, *dense.kernel):
+    if not usable(name, x, *dense.kernel):
         return formula(x)
     height, width = x.shape[-2:]
     inner = (*dense.plan(height, width, counted=True), -1, 0)
@@ -109,7 +118,7 @@ def learned(
     `other` is a second map as large as `x`, which the operator reads beside it; `number` is the operator's own.
     """
     inputs = (x, numbers) if other is None else (x, numbers, other)
-    if not usable(x, *window.kernel):
+    if not usable(name, x, *window.kernel):
         return formula(*inputs)
     return _run_learned(name, window, formula, number, *inputs)
 
@@ -135,13 +144,13 @@ def _of_planes(numbers: Tensor, x: Tensor) -> Tensor:
     return numbers.to(wide(x[:0]).dtype).expand(-1, *x.shape[:2], 1, 1).contiguous()
 
 
-def usable(x: Tensor, rows: int, columns: int) -> bool:
-    """Whether there is a kernel for this input; an export to other runtimes takes the formula too."""
+def usable(name: str, x: Tensor, rows: int, columns: int) -> bool:
+    """Whether there is a kernel `name` for this input; an export to other runtimes takes the formula too."""
     assert KERNELS  # what runs depends on them
     return (
         backend().name == "native"
-        and x.device.type == "cpu"
-        and x.dtype in TYPES
+        and (x.device.type == "cpu" or (TRITON and name in ON_GPU))
+        and x.dtype in TYPES.get(x.device.type, ())
         and x.dim() == 4
         and x.numel() > 0
         and rows * columns < MOST
@@ -230,7 +239,7 @@ class Learned(torch.autograd.Function):
 
 def mixture(x: Tensor, shares: Tensor, window: Window, formula: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Each position of windows that tile a map by its share, (N, k²), the same in a whole picture; 0 leaves it out."""
-    if not usable(x, *window.kernel):
+    if not usable("mixture", x, *window.kernel):
         return formula(x, shares)
     x = x.contiguous(memory_format=layout(x))
     shares = shares.to(torch.promote_types(x.dtype, torch.float32)).contiguous()
@@ -279,7 +288,7 @@ class Mixture(torch.autograd.Function):
 
 def powers(x: Tensor, window: Window, p: float, formula: Formula) -> Tensor:
     """Σ |x|^p in float64 by position of windows that tile a map: (N, C, H, W) to (N, k²)."""
-    if not usable(x, *window.kernel):
+    if not usable("polyphase_powers", x, *window.kernel):
         return formula(x)
     x = x.contiguous(memory_format=layout(x))
     last = layout(x) == torch.channels_last
@@ -295,7 +304,7 @@ def cells(x: Tensor, tall: int, wide: int, plan: Callable[[], tuple[Edges, Edges
 
     No region is taller or wider than said; `plan` gives the edges of rows and columns, unless in a graph to compile.
     """
-    if torch.compiler.is_compiling() or not usable(x, tall, wide):
+    if torch.compiler.is_compiling() or not usable("cells", x, tall, wide):
         return formula(x)
     x = x.contiguous(memory_format=layout(x))
     last = layout(x) == torch.channels_last
@@ -363,7 +372,7 @@ def region_maxima(
     A box has its picture (K,), and rows (K, H') and columns (K, W') of cells: their firsts and those after their lasts.
     """
     x = x.detach()
-    if not usable(x, 1, 1):
+    if not usable("region_maxima", x, 1, 1):
         return formula(x, picture, rows, columns)
     pixels = x.contiguous(memory_format=torch.channels_last)
     return torch.ops.poolbench.region_maxima.default(pixels, picture, torch.stack(rows), torch.stack(columns))

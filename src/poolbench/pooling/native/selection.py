@@ -1,11 +1,14 @@
 """Which backend the local operators use: compiled kernels, or the formulas in PyTorch."""
 
+import importlib
+import importlib.util
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import cache
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -16,11 +19,15 @@ from poolbench.pooling.native.build import BuildError, build, compiler, library
 Name = Literal["native", "formula"]
 SWITCH = "POOLBENCH_BACKEND"
 COMMAND = "python -m poolbench.pooling.native"
+TRITON = importlib.util.find_spec("triton") is not None
+"""Kernels for GPUs can be compiled: torch for CUDA and for ROCm brings Triton along."""
+ON_GPU = ("slide", "slide_backward")
+"""Torch's operators that gpu.py holds kernels of."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What computes the local operators on a CPU, and why."""
+    """What computes the local operators, and why."""
 
     name: Name
     reason: str
@@ -32,7 +39,8 @@ class Backend:
 def backend() -> Backend:
     """The backend in use: `native` kernels, or the `formula` of each operator in PyTorch; POOLBENCH_BACKEND selects.
 
-    Other devices, float16, and what has no kernel always use the formula.
+    Kernels are for CPUs and, of some operators, for GPUs where there is Triton. Other devices, float16 on a CPU, and
+    what has no kernel always use the formula.
 
     >>> backend().name in ("native", "formula")
     True
@@ -55,6 +63,8 @@ def choose() -> Backend:
         return _without(f"the kernels are not compiled yet; {COMMAND} does it, once")
     torch.ops.load_library(file)
     fakes.register()
+    if TRITON:
+        _register_gpu()
     return Backend("native", str(file))
 
 
@@ -68,6 +78,22 @@ def prepare() -> Backend:
             return _without(str(error))
         _current = choose()
     return _current
+
+
+@cache  # torch takes a kernel once
+def _register_gpu() -> None:
+    """Tell torch of the kernels for GPUs."""
+    for name in ON_GPU:
+        torch.library.impl(f"poolbench::{name}", "cuda", _on_gpu(name))
+
+
+def _on_gpu(name: str) -> Callable[..., Any]:
+    """A function of gpu.py, imported with Triton when it is first called: a CPU needs neither."""
+
+    def run(*arguments: Any) -> Any:
+        return getattr(importlib.import_module("poolbench.pooling.native.gpu"), name)(*arguments)
+
+    return run
 
 
 @contextmanager
