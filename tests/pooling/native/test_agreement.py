@@ -1,6 +1,6 @@
 """Kernels against formulas, value and gradient, on random windows, maps, layouts and number formats."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import pytest
@@ -66,8 +66,10 @@ def agree(operator_of: Callable[[Tensor], Tensor], x: Tensor) -> None:
 
 
 @st.composite
-def drawn(draw: st.DrawFn, name: str) -> tuple[nn.Module, Tensor]:
-    """An operator and an input for it; what draws regions in training is left in evaluation."""
+def drawn(
+    draw: st.DrawFn, name: str, channels: Sequence[int] = (1, 3, 16, 37), more: int = 30
+) -> tuple[nn.Module, Tensor]:
+    """An operator and an input, so much larger than it needs; what draws regions in training is left in evaluation."""
     spec, (options, shape) = pooling.spec(name), draw(cases(name))
     if name == "lp":
         options["p"] = draw(st.sampled_from([0.5, 1.0, 2.0, 2.5, 3.0, 7.0]))
@@ -75,8 +77,8 @@ def drawn(draw: st.DrawFn, name: str) -> tuple[nn.Module, Tensor]:
         options["border"] = draw(st.sampled_from(kernels.BORDERS))
     size = (
         shape[0],
-        draw(st.sampled_from([1, 3, 16, 37])),
-        *(draw(st.integers(side, side + 30)) for side in shape[2:]),
+        draw(st.sampled_from(channels)),
+        *(draw(st.integers(side, side + more)) for side in shape[2:]),
     )
     x = inputs(spec, size, draw(st.integers(0, 2**32 - 1)), draw(st.booleans()))[0]
     memory_format = draw(st.sampled_from([torch.contiguous_format, torch.channels_last]))
