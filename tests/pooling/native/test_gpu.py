@@ -43,6 +43,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "max_blur": [{}],
     "average_blur": [{}, {"border": "circular"}],
 }
+TARGETS = [(80, torch.float32, 1), (90, torch.bfloat16, 2**31), (90, torch.float64, 2**31)]
+"""Architecture, dtype and FAR that operators are compiled for in turn, as it takes seconds."""
 TOLERANCES = TOLERANCE | {torch.float16: 1e-3}
 every_operator = pytest.mark.parametrize("name", operator.ON_GPU)
 
@@ -125,7 +127,7 @@ silent = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 @silent
 @every_operator
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=settings().max_examples // 40)  # the interpreter takes a second for three
 @given(data=st.data())
 def test_interpreted_kernel_is_that_of_the_cpu(name: str, interpreted: ModuleType, data: st.DataObject) -> None:
     registered = "stochastic" if name == "expectation" else name
@@ -211,11 +213,10 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("architecture", "dtype", "far"),
-    [(80, torch.float32, 1), (90, torch.bfloat16, 2**31), (90, torch.float64, 2**31)],
+    ("name", "architecture", "dtype", "far"),
+    [(name, *target) for name, target in zip(operator.ON_GPU, itertools.cycle(TARGETS), strict=False)],
     ids=str,
 )
-@every_operator
 def test_kernels_compile_for_a_gpu(
     name: str, architecture: int, dtype: torch.dtype, far: int, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
