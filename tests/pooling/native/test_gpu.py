@@ -135,6 +135,7 @@ def test_interpreted_kernel_is_that_of_the_cpu(name: str, interpreted: ModuleTyp
     assume(x.numel())
     if isinstance(module, Local):  # larger windows take the same code, longer
         assume(math.prod(module.window.kernel) <= (4 if name == "median" else 9))
+    assume(not getattr(module, "learned", None))  # which runs the kernels of max and average instead
     special = data.draw(st.lists(st.sampled_from([torch.nan, torch.inf, -torch.inf]), max_size=2))
     for value in special:
         x.flatten()[data.draw(st.integers(0, x.numel() - 1))] = value
@@ -155,6 +156,17 @@ def test_places_of_64_bits(name: str, interpreted: ModuleType, monkeypatch: pyte
     ours = both(interpreted.slide, interpreted.slide_backward, given)
     for one, other in zip(ours, both(SLIDE.default, BACK.default, given), strict=True):
         close(one, other, TOLERANCE[torch.float32])
+
+
+@pytest.mark.parametrize("name", ["blur", "max_blur", "average_blur"])
+@pytest.mark.parametrize("border", kernels.BORDERS)
+def test_filters_on_maps_smaller_than_their_stride(name: str, border: str, interpreted: ModuleType) -> None:
+    for filter_size, side in ((1, 2), (3, 3), (3, 5)):
+        module = module_of(name, filter_size=filter_size, stride=3, border=border)
+        given = call(module, torch.randn(1, CHANNELS, side, side))
+        ours = both(interpreted.slide, interpreted.slide_backward, given)
+        for one, other in zip(ours, both(SLIDE.default, BACK.default, given), strict=True):
+            close(one, other, TOLERANCE[torch.float32])
 
 
 @silent

@@ -99,7 +99,8 @@ class Links:
     """A filter along an axis, of `size` taps at a stride, and the windows that a mean or a maximum is taken of before.
 
     These hold `kernel` places, start `first` of them before the map, and count the padding `low` and `high`. What lies
-    between is `short` if the filter and a window together may reach round it; then all `outputs` reach each place.
+    between is `short` if the filter and a window may reach round it, or an output be found from both of its ends; then
+    all `outputs` reach each place.
     """
 
     size: int
@@ -451,20 +452,20 @@ def _backward(
 
 
 @triton.jit
-def _source(place, size, border: tl.constexpr, short: tl.constexpr):
+def _source(place, size, LINKS: tl.constexpr):
     """The place in a map of this size that stands for a place of the padded map, and whether there is one."""
-    if border == "replicate":
+    if LINKS.border == "replicate":
         place = tl.minimum(tl.maximum(place, 0), size - 1)
-    elif border == "reflect":
-        if short:
+    elif LINKS.border == "reflect":
+        if LINKS.short:
             period = tl.maximum(2 * (size - 1), 1)
             place = (place % period + period) % period
             place = tl.minimum(place, period - place)
         else:
             place = tl.where(place < 0, -place, place)
             place = tl.minimum(place, 2 * (size - 1) - place)
-    elif border == "circular":
-        if short:
+    elif LINKS.border == "circular":
+        if LINKS.short:
             place = (place % size + size) % size
         else:
             place = tl.where(place < 0, place + size, tl.where(place >= size, place - size, place))
@@ -496,8 +497,8 @@ def _blur(
     total = tl.full(place.shape, 0, PLAN.real)
     for q in tl.range(ROWS.size * COLUMNS.size):
         r, c = q // COLUMNS.size, q % COLUMNS.size
-        a, within = _source(i * ROWS.stride - ROWS.before + r, dense_rows, ROWS.border, ROWS.short)
-        b, beside = _source(j * COLUMNS.stride - COLUMNS.before + c, dense_columns, COLUMNS.border, COLUMNS.short)
+        a, within = _source(i * ROWS.stride - ROWS.before + r, dense_rows, ROWS)
+        b, beside = _source(j * COLUMNS.stride - COLUMNS.before + c, dense_columns, COLUMNS)
         at = (first, a - PLAN.top, b - PLAN.left, height, width, channels, live & within & beside)
         value = _largest(x, at, PLAN)[0] if PLAN.name == "max" else _sum(x, at, PLAN) / _members(at, PLAN)
         weight = tl.load(taps + r).to(PLAN.real) * tl.load(taps + c).to(PLAN.real)
@@ -520,7 +521,7 @@ def _link(q, place, size, dense, outputs, taps, real: tl.constexpr, LINKS: tl.co
         members = _counted(place - k, size, LINKS.low, LINKS.high, LINKS.kernel, 1)
         part = tl.full(place.shape, 0, real)
         for t in tl.range(LINKS.size):
-            source, inside = _source(i * LINKS.stride - LINKS.before + t, dense, LINKS.border, LINKS.short)
+            source, inside = _source(i * LINKS.stride - LINKS.before + t, dense, LINKS)
             part += tl.where(inside & (source == place - k + LINKS.first), tl.load(taps + t).to(real), 0)
         weight += part / members
     return i, tl.where((i >= 0) & (i < outputs), weight, 0)
@@ -643,7 +644,8 @@ def _filter(name: str, plan: Sequence[int], *maps: Tensor) -> dict[str, Plan | L
 
 def _links(axis: int, plan: Sequence[int], inner: Sequence[int]) -> Links:
     size, kernel = plan[axis], inner[axis]
-    short = inner[8 + axis] < size + kernel
+    border, stride = BORDERS[plan[15]], plan[2 + axis]
+    short = inner[8 + axis] < size + kernel + (2 * stride if border == "circular" else 0)
     padding = inner[10 + 2 * axis], inner[11 + 2 * axis]
     outputs = plan[8 + axis] if short else 0
-    return Links(size, plan[2 + axis], BORDERS[plan[15]], kernel, inner[6 + axis], *padding, short, outputs)
+    return Links(size, stride, border, kernel, inner[6 + axis], *padding, short, outputs)

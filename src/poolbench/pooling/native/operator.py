@@ -154,8 +154,13 @@ def usable(name: str, x: Tensor, rows: int, columns: int) -> bool:
         and x.dim() == 4
         and x.numel() > 0
         and rows * columns < MOST
-        and not torch.compiler.is_exporting()
+        and not _exporting()
     )
+
+
+def _exporting() -> bool:
+    """Whether torch.export traces this; torch 2.11 says so of torch.compile, too."""
+    return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
 
 
 class Slide(torch.autograd.Function):

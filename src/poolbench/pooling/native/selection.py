@@ -62,9 +62,7 @@ def choose() -> Backend:
     if not file.exists():
         return _without(f"the kernels are not compiled yet; {COMMAND} does it, once")
     torch.ops.load_library(file)
-    fakes.register()
-    if TRITON:
-        _register_gpu()
+    _register()
     return Backend("native", str(file))
 
 
@@ -81,9 +79,10 @@ def prepare() -> Backend:
 
 
 @cache  # torch takes a kernel once
-def _register_gpu() -> None:
-    """Tell torch of the kernels for GPUs."""
-    for name in ON_GPU:
+def _register() -> None:
+    """Tell torch of the kernels' shapes, and of those for GPUs."""
+    fakes.register()
+    for name in ON_GPU if TRITON else ():
         torch.library.impl(f"poolbench::{name}", "cuda", _on_gpu(name))
 
 
