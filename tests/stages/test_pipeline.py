@@ -90,9 +90,8 @@ def test_the_chain_in_order(project):
     learned = project.folder / "src" / "poolbench" / "pooling" / "learned.py"
     learned.write_text(learned.read_text().replace("self.window.pad(x, 0)", "self.window.pad(x, 0.0)"))
     with project.served():
-        ran = executed(project.dvc("repro"))
-        assert "train@strided" in ran
-        assert "train@max" not in ran
+        assert executed(project.dvc("repro")) == ["plan", "train@strided", "evaluate@strided", "report"]
+        check_another_evaluation(project)
         check_a_cell_that_cannot_run(project)
         check_a_cell_that_fails(project)
 
@@ -126,6 +125,13 @@ def check_growing_and_shrinking(project, another):
     assert executed(project.dvc("repro")) == ["plan", "report"]
     assert project.summary["cells"].keys() == {"max", "strided"}
     assert "average" not in (project.folder / "report" / "report.md").read_text()
+
+
+def check_another_evaluation(project):
+    """It trains nothing."""
+    settings = project.folder / "conf" / "evaluate.yaml"
+    settings.write_text(settings.read_text().replace("layers: 40", "layers: 20"))
+    assert sorted(executed(project.dvc("repro"))) == ["evaluate@max", "evaluate@strided", "plan", "report"]
 
 
 def check_a_cell_that_cannot_run(project):
