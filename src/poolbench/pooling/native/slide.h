@@ -62,8 +62,9 @@ template <class A> Aligned<A> members(i64 count, i64 stride, i64 before, i64 ker
 
 // The positions of a window that lie in the map: where each lies from the window's origin, and its number.
 struct Taps {
-    int count = 0;
+    int count = 0, news = 0;
     i64 offset[NONE], target[NONE];  // in what is read, and in what the gradient is written to
+    i64 fresh[NONE];                 // what the window below reads that no window has read before
     u8 number[NONE];
 
     void add(i64 from, i64 to, int place) {
@@ -108,6 +109,10 @@ template <class A, class In, int N, bool Whole> struct Windows {
         return Whole ? load<A>(base + taps.offset[t]) : load<A>(base + taps.offset[t], lanes);
     }
     INLINE int place(int t) const { return taps.place(t); }
+    // Rows of pixels lie too far apart for the processor to foresee the next.
+    INLINE void fetch(const Taps& all) const {
+        for (int t = 0; t < all.news; t++) __builtin_prefetch(base + all.fresh[t], 0, 2);
+    }
     // The position of the maximum of a window that holds nothing above -inf: as torch, the first in the map.
     INLINE Mask<A> first() const { return number<A>(!row && count ? place(0) : NONE); }
     INLINE void settle(Mask<A>& position) const {
@@ -169,6 +174,7 @@ INLINE void forward_run(const Options& options, const Chance& chance, const Taps
     const Offsets<N> offsets(taps, taps.offset);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
         Windows<A, In, N, decltype(whole)::value> x{run.x + at, offsets, n, Planar ? run.row : nullptr, at, run.width};
+        if constexpr (!Planar) x.fetch(taps);
         Vec<A> y, uniform{};
         Mask<A> position{};
         if constexpr (Op::draws) uniform = chance.at<A>(run.place + at, n);
@@ -194,6 +200,7 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
         constexpr bool Full = decltype(whole)::value;
         Windows<A, In, N, Full || Planar> x{run.x + at, offsets, n, Planar ? run.row : nullptr, at, run.width};
+        if constexpr (!Planar && Op::looks) x.fetch(taps);
         Mask<A> position{};
         if constexpr (Op::keeps) position = load<A>(run.position + at, Full ? L : n);
         Vec<A> g = load<A>(run.y + at, Full ? L : n);
@@ -430,7 +437,7 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
 inline void taps_of(const Task& task, i64 i, i64 origin, i64 row, i64 slots, Taps& taps) {
     const Window& k = task.window;
     const Maps& m = task.maps;
-    taps.count = 0;
+    taps.count = taps.news = 0;
     for (i64 r = 0; r < k.kh; r++) {
         i64 y = k.source(i * k.sh - k.top + r * k.dh, m.h);
         if (y < 0) continue;
@@ -438,6 +445,8 @@ inline void taps_of(const Task& task, i64 i, i64 origin, i64 row, i64 slots, Tap
             i64 place = r * k.kw + c, source = k.source(origin + c * k.dw, m.w), column = source - origin;
             if (source < 0 || (k.centre >= 0 && place != k.centre)) continue;
             taps.add((y * m.w + column) * m.c, y % slots * row + column * (row / m.w), int(place));
+            if (y + k.sh < m.h && r * k.dh >= k.extent_h() - k.sh && c * k.dw >= k.extent_w() - k.sw)
+                taps.fresh[taps.news++] = taps.offset[taps.count - 1] + k.sh * m.w * m.c;
         }
     }
 }
