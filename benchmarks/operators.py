@@ -12,6 +12,7 @@ evaluation; forward and backward together in training.
 import argparse
 import json
 import os
+import random
 import statistics
 import sys
 import time
@@ -221,7 +222,10 @@ def floor(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool)
 
 
 def in_turns(candidates: dict[str, Callable[[], None]], seconds: float) -> dict[str, list[float]]:
-    """Times of every candidate, one after the other, again and again: at least three turns, at most a hundred."""
+    """Times of every candidate, in turns of another order each, since a candidate leaves the caches to the next.
+
+    At least three turns, at most a hundred.
+    """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for run in candidates.values():
         run()
@@ -229,9 +233,9 @@ def in_turns(candidates: dict[str, Callable[[], None]], seconds: float) -> dict[
     for turn in range(100):
         if turn >= 3 and time.perf_counter() - started > seconds:
             break
-        for name, run in candidates.items():
+        for name in random.Random(turn).sample(list(candidates), len(candidates)):
             before = time.perf_counter()
-            run()
+            candidates[name]()
             times[name].append(time.perf_counter() - before)
     return times
 

@@ -175,9 +175,11 @@ template <class Op, int N, class A, class Out> struct Slides {
         for (i64 slab = begin; slab < end; slab++) {
             const A* from = take(slab, all.y, results, g);
             A *values = target(slab, all.to_x, to_x), *others = target(slab, all.to_other, to_other);
-            if (add || !all.task.covered())
-                for (A* map : {values, others})
-                    if (map) std::memset(map, 0, pixels * lanes * sizeof(A));
+            for (A* map : {values, others}) {
+                if (map && add) std::memset(map, 0, pixels * lanes * sizeof(A));
+                if (map && !add)
+                    all.task.uncovered([&](i64 place) { std::memset(map + place * lanes, 0, lanes * sizeof(A)); });
+            }
             for (i64 number = 0; number < all.count; number++)
                 std::memset((A*)all.to_numbers + number * planes + first(slab), 0, width(slab) * sizeof(A));
             each(slab, take(slab, all.x, pixels, x), normalise(slab, other, normal, rates),

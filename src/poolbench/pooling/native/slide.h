@@ -364,10 +364,13 @@ struct Task {
         return {options.number, (const A*)options.shares + picture * window.kh * window.kw};
     }
     bool apart() const { return !window.border && window.sh >= window.extent_h() && window.sw >= window.extent_w(); }
-    bool covered() const {
+    // Calls f(place) for the places of the map that lie in no window, or for all where windows do not tile it.
+    template <class F> INLINE void uncovered(F f) const {
         const Window& k = window;
-        return k.centre < 0 && k.kh == k.sh && k.kw == k.sw && k.dh == 1 && k.dw == 1 &&
-               k.oh * k.sh - k.top >= maps.h && k.ow * k.sw - k.left >= maps.w;
+        bool tiles = k.centre < 0 && k.kh == k.sh && k.kw == k.sw && k.dh == 1 && k.dw == 1;
+        i64 below = tiles ? k.oh * k.sh - k.top : 0, beside = tiles ? k.ow * k.sw - k.left : 0;
+        for (i64 y = 0; y < maps.h; y++)
+            for (i64 x = y < below ? beside : 0; x < maps.w; x++) f(y * maps.w + x);
     }
     Inner rows() const { return {window.oh, window.sh, window.top, window.extent_h(), maps.h}; }
     Inner columns() const { return {window.ow, window.sw, window.left, window.extent_w(), maps.w}; }
@@ -501,8 +504,8 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
             std::memset(from, 0, row * sizeof(A));
         }
     };
-    if (!Add && !task.covered())
-        for (i64 place = 0; place < m.h * m.w; place++) std::memset((void*)(to + place * m.c), 0, channels * sizeof(Out));
+    if (!Add)
+        task.uncovered([&](i64 place) INLINED { std::memset((void*)(to + place * m.c), 0, channels * sizeof(Out)); });
     for (i64 i = 0; i < k.oh; i++) {
         if (Add && !k.border) finish(std::clamp<i64>(i * k.sh - k.top, done, m.h));
         along(task.columns(), k.ow, [&](i64 j, i64 repeat) INLINED {
