@@ -41,32 +41,22 @@ template <class A, class Out> struct Grids {
                 f(i * ow + j, top * w + left, bottom - top + 1, right - left + 1);
             }
     }
-    // Calls f(where, how many numbers, how many whole vectors) for vectors side by side, four at a time where there are:
-    // what lies together is read together.
-    template <class F> INLINE static void vectors(i64 numbers, F f) {
-        i64 at = 0;
-        for (; at + 4 * L <= numbers; at += 4 * L) f(at, L, std::integral_constant<int, 4>{});
-        for (; at < numbers; at += L) f(at, numbers - at, std::integral_constant<int, 1>{});
-    }
     void forward(const A* x, A* y, u8* position, i64 numbers) const {
         each([&](i64 cell, i64 origin, i64 tall, i64 broad) INLINED {
-            vectors(numbers, [&](i64 at, i64 n, auto count) INLINED {
-                Vec<A> largest[count];
-                Mask<A> found[count];
-                UNROLLED for (int b = 0; b < count; b++) largest[b] = splat<A>(-INF), found[b] = Mask<A>{};
+            for (i64 at = 0; at < numbers; at += L) {
+                const i64 n = numbers - at;
+                Vec<A> largest = splat<A>(-INF);
+                Mask<A> found{};
                 for (i64 r = 0; r < tall; r++)
-                    for (i64 c = 0; c < broad; c++)
-                        UNROLLED for (int b = 0; b < count; b++) {
-                            Vec<A> v = load<A>(x + (origin + r * w + c) * lanes + at + b * L, n);
-                            auto wins = (v > largest[b]) | (v != v);
-                            largest[b] = wins ? v : largest[b];
-                            found[b] = wins ? number<A>(int(r * wide + c)) : found[b];
-                        }
-                UNROLLED for (int b = 0; b < count; b++) {
-                    store<A>(y + cell * lanes + at + b * L, largest[b], n);
-                    if (position) store<A>(position + cell * step() + at + b * L, found[b], n);
-                }
-            });
+                    for (i64 c = 0; c < broad; c++) {
+                        Vec<A> v = load<A>(x + (origin + r * w + c) * lanes + at, n);
+                        auto wins = (v > largest) | (v != v);
+                        largest = wins ? v : largest;
+                        found = wins ? number<A>(int(r * wide + c)) : found;
+                    }
+                store<A>(y + cell * lanes + at, largest, n);
+                if (position) store<A>(position + cell * step() + at, found, n);
+            }
         });
     }
     void backward(const A* g, const u8* position, A* to, i64 numbers) const {
@@ -76,22 +66,18 @@ template <class A, class Out> struct Grids {
     }
     template <bool Add> void scatter(const A* g, const u8* position, A* to, i64 numbers) const {
         each([&](i64 cell, i64 origin, i64 tall, i64 broad) INLINED {
-            vectors(numbers, [&](i64 at, i64 n, auto count) INLINED {
-                Vec<A> share[count];
-                Mask<A> found[count];
-                UNROLLED for (int b = 0; b < count; b++) {
-                    share[b] = load<A>(g + cell * lanes + at + b * L, n);
-                    found[b] = load<A>(position + cell * step() + at + b * L, n);
-                }
+            for (i64 at = 0; at < numbers; at += L) {
+                const i64 n = numbers - at;
+                Vec<A> share = load<A>(g + cell * lanes + at, n);
+                Mask<A> found = load<A>(position + cell * step() + at, n);
                 for (i64 r = 0; r < tall; r++)
-                    for (i64 c = 0; c < broad; c++)
-                        UNROLLED for (int b = 0; b < count; b++) {
-                            A* here = to + (origin + r * w + c) * lanes + at + b * L;
-                            Vec<A> part = found[b] == int(r * wide + c) ? share[b] : Vec<A>{};
-                            if constexpr (Add) part += load<A>(here, n);
-                            store<A>(here, part, n);
-                        }
-            });
+                    for (i64 c = 0; c < broad; c++) {
+                        A* here = to + (origin + r * w + c) * lanes + at;
+                        Vec<A> part = found == int(r * wide + c) ? share : Vec<A>{};
+                        if constexpr (Add) part += load<A>(here, n);
+                        store<A>(here, part, n);
+                    }
+            }
         });
     }
 };
