@@ -13,7 +13,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,7 +27,7 @@ from poolbench.stages import ENVIRONMENT
 from poolbench.training import automatic
 
 RESULTS = Path(__file__).parent / "results"
-BATCH, SHAPE, CLASSES = 128, (1, 28, 28), 10
+BATCH, SHAPE, CLASSES = 48, (1, 28, 28), 10
 BASE = "max"
 
 
@@ -40,10 +39,9 @@ def without_weights() -> list[str]:
 def step(name: str) -> Callable[[], None]:
     """One step of training of the small study's network with this operator in every slot."""
     torch.manual_seed(0)
-    head = partial(pooling.create, "gap")
-    network = models.create("cnn", partial(pooling.create, name), head, SHAPE, CLASSES)
+    network = models.create("cnn", SHAPE, CLASSES, pool=name, head="gap")
     network = network.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(network.parameters())
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     pictures = torch.rand(BATCH, *SHAPE).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(CLASSES, (BATCH,))
     bfloat16 = automatic("cpu") == "bf16-mixed"
