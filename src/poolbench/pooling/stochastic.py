@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poolbench.pooling.fixed import Average, maximum
-from poolbench.pooling.native import slide
+from poolbench.pooling.native import cells, slide
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Padding, Size, Window, layout, wide
 
@@ -213,12 +213,16 @@ class S3(Local):
         self.grid = self.window.stride if grid_size is None else (grid_size, grid_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        largest = maximum(x, self.dense)
         if not self.training:
-            return F.avg_pool2d(largest, self.window.stride, ceil_mode=True)
-        for axis, step, grid in zip((2, 3), self.window.stride, self.grid, strict=True):
-            largest = largest.index_select(axis, kept(largest.shape[axis], step, grid, x.device))
-        return largest.contiguous(memory_format=layout(x))
+            return F.avg_pool2d(maximum(x, self.dense), self.window.stride, ceil_mode=True)
+        sizes = self.dense.shape(*x.shape[-2:])
+        rows, columns = (kept(*axis, x.device) for axis in zip(sizes, self.window.stride, self.grid, strict=True))
+
+        def picked(x: Tensor) -> Tensor:
+            largest = maximum(x, self.dense).index_select(2, rows).index_select(3, columns)
+            return largest.contiguous(memory_format=layout(x))
+
+        return cells(x, *self.dense.kernel, lambda: self.dense.edges(x.shape[-2:], rows, columns), picked)
 
 
 def kept(size: int, step: int, grid: int, device: torch.device) -> Tensor:

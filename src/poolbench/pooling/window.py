@@ -128,6 +128,18 @@ class Window:
         starts = range(-before, count * self.stride[axis] - before, self.stride[axis])
         return [sum(low <= start + step < high for step in steps) for start in starts]
 
+    def edges(self, size: Sequence[int], rows: Tensor, columns: Tensor) -> tuple[list[int], list[int]]:
+        """First and last row in a map of this size of the windows in these rows, in turn; and so for columns.
+
+        >>> Window.of(2, 1, "same", 1, False).edges((4, 4), torch.tensor([0, 3]), torch.tensor([1]))
+        ([0, 1, 3, 3], [1, 2])
+        """
+        return self._edges(0, size[0], rows), self._edges(1, size[1], columns)
+
+    def _edges(self, axis: int, size: int, places: Tensor) -> list[int]:
+        first = places * self.stride[axis] - self._axis(axis, size)[1]
+        return torch.stack([first, first + self.extent[axis] - 1], 1).clamp(0, size - 1).flatten().tolist()
+
     def pad(self, x: Tensor, value: float) -> Tensor:
         """`x` with `value` around it, cut to what the windows cover; `x` itself where that is all of it."""
         border = self.border(*x.shape[-2:])
