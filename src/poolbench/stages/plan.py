@@ -52,8 +52,11 @@ def plan(config: DictConfig) -> None:
 
 def hashes(folder: Path, patterns: Sequence[str]) -> str:
     """The SHA-256 of every file that matches, a line each, as `sha256sum` prints and checks them."""
-    files = sorted(file for pattern in patterns for file in folder.glob(pattern))
-    lines = (f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder)}\n" for file in files)
+    lines = []
+    for pattern in patterns:
+        files = sorted(folder.glob(pattern))
+        assert files, f"no file is called {pattern}: what an evaluation depends on has moved"
+        lines += [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder)}\n" for file in files]
     return "".join(lines)
 
 

@@ -135,3 +135,15 @@ def test_kernel_finds_the_maxima_of_boxes_as_the_formula(data: st.DataObject, se
     corners = (torch.rand(9, 2, 2) * 1.6 - 0.3) * torch.tensor([x.shape[3], x.shape[2]])
     boxes = torch.cat([torch.arange(9)[:, None] % max(len(x), 1), corners.flatten(1)], 1)[: 9 * len(x)]
     agree(lambda x: pooling.create("roi_pool", x.shape[1], output_size=(3, 2))(x, boxes), x)
+
+
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+def test_kernel_keeps_the_maxima_of_s3_as_the_formula(data: st.DataObject, seed: int) -> None:
+    """Where training draws rows and columns, overlapping windows and the border among them."""
+    module, x = data.draw(drawn("s3"))
+
+    def draw(x: Tensor) -> Tensor:
+        torch.default_generator.manual_seed(seed)
+        return tensor(module.train()(x))
+
+    agree(draw, x)

@@ -21,7 +21,7 @@ SWITCH = "POOLBENCH_BACKEND"
 COMMAND = "python -m poolbench.pooling.native"
 TRITON = importlib.util.find_spec("triton") is not None
 """Kernels for GPUs can be compiled: torch for CUDA and for ROCm brings Triton along."""
-ON_GPU = ("slide", "slide_backward")
+GPU_CALLS = ("slide", "slide_backward")
 """Torch's operators that gpu.py holds kernels of."""
 
 
@@ -82,7 +82,7 @@ def prepare() -> Backend:
 def _register() -> None:
     """Tell torch of the kernels' shapes, and of those for GPUs."""
     fakes.register()
-    for name in ON_GPU if TRITON else ():
+    for name in GPU_CALLS if TRITON else ():
         torch.library.impl(f"poolbench::{name}", "cuda", _on_gpu(name))
 
 
