@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from poolbench.evaluation.answers import BATCH, Answers, Model, ask, period
-from poolbench.evaluation.interval import Estimate, estimates
+from poolbench.evaluation.interval import Estimate, grouped_estimates
 from poolbench.evaluation.moves import Move, circular
 from poolbench.evaluation.protocols import protocol
 
@@ -147,11 +147,7 @@ def _figures(answers: Answers, name: str, radius: int, made: list[Move], total: 
         "largest_drift": (answers.drift.double().amax(1), of_all),
         "probability_variation": (answers.probability.double().std(1, correction=0), of_all),
     }
-    overall = estimates(shares)
-    by_class = {}
-    for label in answers.labels.unique().tolist():
-        mine = answers.labels == label
-        by_class[label] = estimates({key: (above[mine], below[mine]) for key, (above, below) in shares.items()})
+    overall, by_class = grouped_estimates(shares, answers.labels)
     return Shift(
         protocol=name,
         caveat=protocol(name).caveat,
