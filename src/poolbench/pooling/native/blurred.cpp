@@ -35,7 +35,11 @@ template <class A> struct Sums {
     int count = 0;
     i64 offset[NONE];
     A weight[NONE];
+    i64 next = 0, rows = 0;  // from where on so many rows of this length are to be read soon
 
+    // Not an aggregate: that would zero both arrays for each sum.
+    Sums(const A* from, A* to, i64 length, i64 repeat, i64 from_step, i64 to_step)
+        : from(from), to(to), length(length), repeat(repeat), from_step(from_step), to_step(to_step) {}
     void add(i64 at, double by) {
         offset[count] = at;
         weight[count++] = A(by);
@@ -60,8 +64,10 @@ template <class A> struct Sums {
         }
         A* target = to;
         const i64 numbers = length, turns = repeat, source_step = from_step, target_step = to_step;
+        const i64 soon = next, ahead = rows;
         const int terms = N ? N : count;
         auto block = [&](i64 at, i64 n) INLINED {
+            for (i64 i = 0; i < ahead; i++) __builtin_prefetch(source + soon + i * numbers + at, 0, 2);
             Vec<A> sum{};
             UNROLLED for (int t = 0; t < terms; t++) sum += load<A>(source + offsets[t] + at, n) * weights[t];
             store<A>(target + at, sum, n);
@@ -155,7 +161,11 @@ template <class Op, class A> struct Fused {
         ring.clear();
         for (i64 i = 0; i < f.oh; i++, y += f.ow * lanes) {
             Sums<A> sums{ring.memory.get(), between, k.ow * lanes, 1, 0, 0};
-            if (plain) sums.from = x;
+            if (plain) {
+                sums.from = x;
+                sums.next = (rows.of[i].back().from + 1) * m.w * lanes;
+                sums.rows = f.sh;
+            }
             for (auto [from, weight] : rows.of[i]) {
                 if (!plain && ring.missing(from)) row(x, from, ring.at(from), nullptr);
                 sums.add(plain ? from * m.w * lanes : ring.place(from), weight);
@@ -196,6 +206,10 @@ template <class Op, class A> struct Fused {
     INLINE void row_back(const A* x, const A* g, i64 i, A* y, u8* position, A* between) const {
         Sums<A> sums{g, between, f.ow * lanes, 1, 0, 0};
         for (auto [from, weight] : rows_back.of[i]) sums.add(from * f.ow * lanes, weight);
+        if (sums.count) {
+            sums.next = sums.offset[sums.count - 1] + sums.length;
+            sums.rows = 1;
+        }
         sums.run();
         along_row(across_back, f.sw, 1, between, y);
         if constexpr (Op::keeps) {

@@ -32,31 +32,58 @@ template <class A, class Out> struct Grids {
     }
     i64 width(i64 slab) const { return slabs.last ? std::min(lanes, slabs.c - slab % slabs.parts * lanes) : lanes; }
 
-    // Calls f(row and column of the cell, its first row, its number of rows, and so for columns).
+    // Calls f(cell, pixels), where pixels(f) calls f(where a pixel of the cell lies, which one it is).
     template <class F> INLINE void each(F f) const {
         for (i64 i = 0; i < oh; i++)
             for (i64 j = 0; j < ow; j++) {
                 auto [top, bottom] = task.rows[i];
                 auto [left, right] = task.columns[j];
-                f(i * ow + j, top * w + left, bottom - top + 1, right - left + 1);
+                f(i * ow + j, [&](auto pixel) INLINED {
+                    for (i64 y = top; y <= bottom; y++)
+                        for (i64 x = left; x <= right; x++)
+                            pixel((y * w + x) * lanes, int((y - top) * wide + x - left));
+                });
             }
     }
+    template <class F> INLINE static void each_vector(i64 numbers, F f) {
+        i64 at = 0;
+        for (; at + L <= numbers; at += L) f(at, L);
+        if (at < numbers) f(at, numbers - at);
+    }
+    // Calls pass(at, n, pixels) for all pixels of a single vector, else for vector after vector of each pixel: memory is
+    // gone through from front to back.
+    template <class Pixels, class F> INLINE static void in_order(i64 numbers, Pixels pixels, F pass) {
+        if (numbers <= L) return pass(0, numbers, pixels);
+        pixels([&](i64 pixel, int which) INLINED {
+            each_vector(numbers, [&](i64 at, i64 n) INLINED { pass(at, n, [&](auto f) INLINED { f(pixel, which); }); });
+        });
+    }
+    // The maxima so far stay in registers, or in the cache.
     void forward(const A* x, A* y, u8* position, i64 numbers) const {
-        each([&](i64 cell, i64 origin, i64 tall, i64 broad) INLINED {
-            for (i64 at = 0; at < numbers; at += L) {
-                const i64 n = numbers - at;
-                Vec<A> largest = splat<A>(-INF);
-                Mask<A> found{};
-                for (i64 r = 0; r < tall; r++)
-                    for (i64 c = 0; c < broad; c++) {
-                        Vec<A> v = load<A>(x + (origin + r * w + c) * lanes + at, n);
-                        auto wins = (v > largest) | (v != v);
-                        largest = wins ? v : largest;
-                        found = wins ? number<A>(int(r * wide + c)) : found;
-                    }
-                store<A>(y + cell * lanes + at, largest, n);
-                if (position) store<A>(position + cell * step() + at, found, n);
-            }
+        auto places = room<A>(lanes);  // the bits of masks
+        each([&](i64 cell, auto pixels) INLINED {
+            A* maxima = y + cell * lanes;
+            auto pass = [&](i64 at, i64 n, auto some) INLINED {
+                Vec<A> largest = load<A>(maxima + at, n);
+                Mask<A> found = (Mask<A>)load<A>(places.get() + at);
+                some([&](i64 pixel, int which) INLINED {
+                    Vec<A> v = load<A>(x + pixel + at, n);
+                    auto wins = (v > largest) | (v != v);
+                    largest = wins ? v : largest;
+                    found = wins ? number<A>(which) : found;
+                });
+                store<A>(maxima + at, largest, n);
+                store<A>(places.get() + at, (Vec<A>)found, L);
+            };
+            each_vector(numbers, [&](i64 at, i64 n) INLINED {
+                store<A>(maxima + at, splat<A>(-INF), n);
+                store<A>(places.get() + at, Vec<A>{}, L);
+            });
+            in_order(numbers, pixels, pass);
+            if (!position) return;
+            each_vector(numbers, [&](i64 at, i64 n) INLINED {
+                store<A>(position + cell * step() + at, (Mask<A>)load<A>(places.get() + at), n);
+            });
         });
     }
     void backward(const A* g, const u8* position, A* to, i64 numbers) const {
@@ -65,20 +92,32 @@ template <class A, class Out> struct Grids {
         scatter<true>(g, position, to, numbers);
     }
     template <bool Add> void scatter(const A* g, const u8* position, A* to, i64 numbers) const {
-        each([&](i64 cell, i64 origin, i64 tall, i64 broad) INLINED {
-            for (i64 at = 0; at < numbers; at += L) {
-                const i64 n = numbers - at;
+        each([&](i64 cell, auto pixels) INLINED {
+            auto pass = [&](i64 at, i64 n, auto some) INLINED {
                 Vec<A> share = load<A>(g + cell * lanes + at, n);
                 Mask<A> found = load<A>(position + cell * step() + at, n);
-                for (i64 r = 0; r < tall; r++)
-                    for (i64 c = 0; c < broad; c++) {
-                        A* here = to + (origin + r * w + c) * lanes + at;
-                        Vec<A> part = found == int(r * wide + c) ? share : Vec<A>{};
-                        if constexpr (Add) part += load<A>(here, n);
-                        store<A>(here, part, n);
-                    }
-            }
+                some([&](i64 pixel, int which) INLINED {
+                    Vec<A> part = found == which ? share : Vec<A>{};
+                    if constexpr (Add) part += load<A>(to + pixel + at, n);
+                    store<A>(to + pixel + at, part, n);
+                });
+            };
+            in_order(numbers, pixels, pass);
         });
+    }
+    // Planes of NCHW where no place lies in two cells: each gradient is written to its place.
+    void place(const Out* g, const u8* position, Out* to, i64 slab) const {
+        const i64 first = slab * L, planes = std::min<i64>(L, slabs.n * slabs.c - first), cells = oh * ow;
+        const u8* found = bytes(position, slab);
+        to += first * h * w;
+        g += first * cells;
+        std::memset((void*)to, 0, planes * h * w * sizeof(Out));
+        for (i64 plane = 0; plane < planes; plane++, to += h * w)
+            for (i64 i = 0; i < oh; i++)
+                for (i64 j = 0; j < ow; j++) {
+                    const int which = found[(i * ow + j) * L + plane];
+                    to[(task.rows[i].first + which / int(wide)) * w + task.columns[j].first + which % int(wide)] = *g++;
+                }
     }
 };
 
@@ -116,6 +155,10 @@ void backward(const Grids<A, Out>& grids, const void* g, const u8* position, voi
     const i64 pixels = grids.h * grids.w, cells = grids.oh * grids.ow;
     auto taken = room<A>(grids.slabs.room_of(cells)), given = room<A>(grids.slabs.room_of(pixels));
     for (i64 slab = begin; slab < end; slab++) {
+        if (!grids.slabs.last && grids.parted) {
+            grids.place((const Out*)g, position, (Out*)to, slab);
+            continue;
+        }
         const A* from = grids.slabs.take(slab, (const Out*)g, cells, taken.get());
         grids.backward(from, grids.bytes(position, slab), grids.slabs.target(slab, (Out*)to, pixels, given.get()),
             grids.width(slab));
