@@ -10,7 +10,6 @@ evaluation; forward and backward together in training.
 """
 
 import argparse
-import json
 import os
 import random
 import statistics
@@ -29,6 +28,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from poolbench import pooling, provenance
+from poolbench.files import write_json, write_text
 from poolbench.pooling.native import formulas
 from poolbench.stages import ENVIRONMENT
 
@@ -312,14 +312,6 @@ def environment() -> dict[str, object]:
     }
 
 
-def write(path: Path, text: str) -> None:
-    """A whole file or none."""
-    path.parent.mkdir(exist_ok=True)
-    aside = path.with_suffix(path.suffix + ".part")
-    aside.write_text(text)
-    aside.replace(path)
-
-
 def main() -> int:
     """Measure, print, write."""
     assert PEERS.keys() <= set(pooling.names())
@@ -344,9 +336,9 @@ def main() -> int:
     ]
     console.print(Markdown(tables(rows)))
     if not options.quick:
-        write(RESULTS / "operators.md", tables(rows))
+        write_text(RESULTS / "operators.md", tables(rows))
         report = {"environment": environment(), "rows": [asdict(row) for row in rows]}
-        write(RESULTS / "operators.json", json.dumps(report, indent=1) + "\n")
+        write_json(RESULTS / "operators.json", report)
     return 0
 
 

@@ -13,7 +13,6 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.datasets import OxfordIIITPet, VOCSegmentation
 
 from poolbench.data.config import PetsConfig, VocConfig
 from poolbench.data.image_folder import decode
@@ -36,6 +35,8 @@ def read_pets(config: PetsConfig, root: Path) -> Contents[Scenes]:
 
     Raises FileNotFoundError where it is neither in root/raw/pets nor to be had, ValueError for a file that is altered.
     """
+    from torchvision.datasets import OxfordIIITPet
+
     place = root / "raw" / "pets"
     here = (place / "oxford-iiit-pet" / "annotations").is_dir()
     found = [
@@ -57,6 +58,8 @@ def read_voc(config: VocConfig, root: Path) -> Contents[Scenes]:
 
     The void around objects counts as ground. Raises as `read_pets`, of root/raw/voc.
     """
+    from torchvision.datasets import VOCSegmentation
+
     place = root / "raw" / "voc"
     here = (place / "VOCdevkit" / "VOC2012").is_dir()
     found = [

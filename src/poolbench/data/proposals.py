@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from poolbench.data.objects import Objects
 
@@ -49,6 +48,8 @@ def match(boxes: Tensor, objects: Objects) -> tuple[Tensor, Tensor]:
     0 is the ground, 1 the first class: that of the object which it overlaps most and by `OVERLAP` at least. -1 is what
     neither is trained on nor counted: a box that lies mostly in a crowd.
     """
+    from torchvision.ops import box_iou  # takes seconds to import, which only detection needs
+
     labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
     crowd, true, classes = objects.boxes[objects.crowd], objects.boxes[~objects.crowd], objects.labels[~objects.crowd]
     labels[within(boxes, crowd) >= OVERLAP] = -1

@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
-from torchvision.utils import draw_bounding_boxes
 
 from poolbench.data import Scenes
 from poolbench.data.feed import SceneBatch, batch_of
@@ -57,6 +55,8 @@ def find(model: Regions, batch: SceneBatch, proposals: Sequence[Tensor]) -> list
 
 
 def _picture(boxes: Tensor, chances: Tensor, offsets: Tensor, size: Tensor) -> Found:
+    from torchvision.ops import batched_nms
+
     place, label = (chances[:, 1:] >= LEAST_SCORE).nonzero().unbind(1)
     height, width = size.tolist()
     corrected = decode(boxes[place], offsets[place, label])
@@ -83,6 +83,8 @@ class Posed(nn.Module):
 
 def drawn(image: Tensor, found: Found, true: Objects, classes: Sequence[str]) -> Tensor:
     """A picture (C, H, W) in colour with what is there in white, and what was found with even odds in red, by name."""
+    from torchvision.utils import draw_bounding_boxes
+
     shown = image.cpu().expand(3, -1, -1)
     sure = found.scores >= 0.5
     names = [classes[label] for label in found.labels[sure].tolist()]
