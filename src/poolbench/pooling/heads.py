@@ -1,5 +1,6 @@
 """Global operators: a map (N, C, H, W) to one vector a picture."""
 
+from abc import ABC, abstractmethod
 from math import inf, log, sqrt
 from typing import Any
 
@@ -311,12 +312,12 @@ def positions(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2) if x.ndim == 4 else x[:, 1:]
 
 
-class Attention(nn.Module):
+class Attention(nn.Module, ABC):
     """Base of the heads that weigh the positions of a map (N, C, H, W) or of tokens (N, 1 + L, C): to (N, C)."""
 
+    @abstractmethod
     def attend(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
         """The weights of the positions of a sequence (N, L, C), as (N, heads, L), and the vector (N, C)."""
-        raise NotImplementedError
 
     def attention(self, x: Tensor) -> Tensor:
         """Where the head looks, summing to 1: (N, heads, H, W) of a map, (N, heads, L) of tokens (no class token)."""

@@ -1,5 +1,6 @@
 """Local operators that keep one polyphase component of the map, chosen so that a circular shift changes nothing."""
 
+from abc import ABC, abstractmethod
 from math import inf
 from typing import Any
 
@@ -13,7 +14,7 @@ from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Size, Window, full_precision, layout, pair
 
 
-class Polyphase(Local):
+class Polyphase(Local, ABC):
     """Base of what subsamples at an offset of its own choosing: (N, C, H, W) to (N, C, ⌈H / s⌉, ⌈W / s⌉).
 
     There are s² offsets, row by row. A map whose size the stride does not divide is wrapped around, as on a torus,
@@ -36,8 +37,8 @@ class Polyphase(Local):
         shares = self._shares(wrapped) if choice is None else choice
         return mixture(wrapped, shares, self.window, lambda x, shares: blend(x, shares, self.window))
 
-    def _shares(self, wrapped: Tensor) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _shares(self, wrapped: Tensor) -> Tensor: ...
 
     def _wrapped(self, x: Tensor) -> Tensor:
         """`x` after the low-pass filter, wrapped to a size that the stride divides."""

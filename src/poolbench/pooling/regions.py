@@ -4,6 +4,7 @@ Boxes (K, 5) hold a picture's number in the batch, then x1, y1, x2, y2 in pixels
 many pixels of the map a pixel of the picture is. No gradient reaches the boxes.
 """
 
+from abc import ABC, abstractmethod
 from functools import reduce
 from math import inf
 from typing import Any
@@ -66,12 +67,12 @@ class Region(nn.Module):
         return f"output_size={self.size}, spatial_scale={self.spatial_scale}"
 
 
-class Sampled(Region):
+class Sampled(Region, ABC):
     """Base of those that interpolate: each cell is a weighted sum of the map's positions."""
 
+    @abstractmethod
     def taps(self, first: Tensor, last: Tensor, cells: int, length: int) -> Taps:
         """The taps along an axis of this length, for boxes from `first` to `last`, both (K, 1)."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, boxes: Tensor) -> Tensor:
         maps = wide(x).permute(0, 2, 3, 1)

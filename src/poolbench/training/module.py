@@ -1,6 +1,7 @@
 """What every task trains with: the optimiser, its schedule, a watch on the loss, figures once an epoch."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ class Diverged(ValueError):
     """The loss stopped being a number."""
 
 
-class Task(pl.LightningModule):
+class Task(pl.LightningModule, ABC):
     """SGD with Nesterov momentum or AdamW, a one-cycle schedule. A task says its loss and its validation figures."""
 
     watched: ClassVar[str]
@@ -34,17 +35,17 @@ class Task(pl.LightningModule):
         self.losses: list[Tensor] = []
         self.outputs: list[tuple[Tensor, ...]] = []
 
+    @abstractmethod
     def loss(self, batch: Any) -> Tensor:
         """What a step makes smaller."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answers(self, batch: Any) -> tuple[Tensor, ...]:
         """What `figures` needs of a validation batch: tensors whose first axis can be put together."""
-        raise NotImplementedError
 
+    @abstractmethod
     def figures(self, *answers: Tensor) -> dict[str, Tensor]:
         """The loss and other figures of the whole validation pass, from all its answers."""
-        raise NotImplementedError
 
     def pictures(self, held: Part) -> list[Tensor]:
         """Some held-out pictures with what the network says of them, uint8 (3, H, W)."""
