@@ -96,6 +96,26 @@ def test_kernel_is_the_formula(name: str, data: st.DataObject) -> None:
     agree(*data.draw(drawn(name)))
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "channels_last"])
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        ("max", {"padding": 1}, (3, 24, 256, 264)),
+        ("average", {}, (3, 24, 256, 264)),
+        ("overlapping_max", {}, (3, 24, 192, 168)),
+        ("overlapping_average", {}, (3, 21, 192, 168)),
+        ("lp", {}, (3, 24, 192, 171)),
+    ],
+)
+def test_what_is_larger_than_the_caches_is_written_past_them(
+    name: str, options: dict[str, int], size: Sequence[int], dtype: torch.dtype, memory_format: torch.memory_format
+) -> None:
+    """Maps of some MiB; vectors, halves of one, and where neither fits."""
+    x = torch.randn(size, dtype=dtype).contiguous(memory_format=memory_format)
+    agree(pooling.create(name, size[1], **options), x)
+
+
 @given(data=st.data())
 def test_kernel_is_the_formula_of_a_whole_map(data: st.DataObject) -> None:
     module, x = data.draw(drawn("gmp"))

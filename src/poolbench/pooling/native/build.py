@@ -12,9 +12,19 @@ from pathlib import Path
 import torch
 
 FOLDER = Path(__file__).parent
-UNITS = ("kernels.cpp", "learned.cpp", "blurred.cpp", "cells.cpp", "regions.cpp", "polyphase.cpp")
+UNITS = ("backward.cpp", "forward.cpp", "learned.cpp", "blurred.cpp", "cells.cpp", "regions.cpp", "polyphase.cpp")
 """Compiled side by side."""
-HEADERS = ("lanes.h", "operators.h", "learned.h", "slide.h", "slab.h", "tensors.h", "blurred.h", "cells.h")
+HEADERS = (
+    "lanes.h",
+    "operators.h",
+    "learned.h",
+    "slide.h",
+    "slab.h",
+    "tensors.h",
+    "dispatch.h",
+    "blurred.h",
+    "cells.h",
+)
 FLAGS = ("-std=c++20", "-O2", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-w")
 """$CXXFLAGS come after them."""
 KERNELS = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in (*UNITS, *HEADERS))).hexdigest()

@@ -1,4 +1,4 @@
-"""The local operators for GPUs, in Triton: what kernels.cpp is for CPUs, with the same arguments and saved bytes.
+"""The local operators for GPUs, in Triton: the operators of the CPU kernels, with the same arguments and saved bytes.
 
 A program handles a block of numbers in the order in which they lie in memory, so that neighbours read neighbours in
 either layout: a plane of NCHW counts as a picture of one channel. The way back gathers: each number of the input visits

@@ -143,6 +143,46 @@ template <class A> INLINE void store(u8* to, Mask<A> value, i64 n) {
         put(to, bytes, n);
 }
 
+// Past the caches: a vector or half of one, to a place that is a multiple of the half. What is larger than the caches
+// would only push out other numbers, and each line of it be read before it is written.
+template <class Raw> INLINE void stream_raw(void* to, Raw raw, bool whole) {
+#ifdef __AVX512BW__
+    auto put = [&](int half) INLINED {
+        if constexpr (sizeof(Raw) == 64) {
+            __m256i part;
+            std::memcpy(&part, (const char*)&raw + 32 * half, 32);
+            _mm256_stream_si256((__m256i*)to + half, part);
+        } else {
+            __m128i part;
+            std::memcpy(&part, (const char*)&raw + 16 * half, 16);
+            _mm_stream_si128((__m128i*)to + half, part);
+        }
+    };
+    put(0);
+    if (whole) put(1);
+#else
+    std::memcpy(to, &raw, whole ? sizeof raw : sizeof raw / 2);
+#endif
+}
+template <class A> INLINE void stream(A* to, Vec<A> value, i64 n) { stream_raw(to, value, n >= Lanes<A>::count); }
+template <class A> INLINE void stream(bf16* to, Vec<float> value, i64 n) {
+    stream_raw(to, narrow(value), n >= Lanes<float>::count);
+}
+
+constexpr i64 LARGE = 1 << 22;  // bytes; from there on the next to read a map gains less by the caches than streams do
+
+// Whether maps of so many numbers, in rows of `row`, are written past the caches.
+template <class A, class Out> bool streams(const Out* to, i64 numbers, i64 row) {
+    constexpr i64 half = Lanes<A>::count / 2;
+    return numbers * i64(sizeof(Out)) >= LARGE && row % half == 0 && std::uintptr_t(to) % (half * sizeof(Out)) == 0;
+}
+// What was written past the caches is there for others.
+INLINE void settled() {
+#ifdef __AVX512BW__
+    _mm_sfence();
+#endif
+}
+
 INLINE float one(float value) { return value; }
 INLINE double one(double value) { return value; }
 INLINE float one(bf16 value) {

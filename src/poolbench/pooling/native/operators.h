@@ -17,7 +17,15 @@ struct Options {
 
 template <class A> INLINE Vec<A> magnitude(Vec<A> v) { return v < 0 ? -v : v; }
 
-struct Max {
+// Whose gradient at a position follows from that of the window and what is kept of it alone: each Op::part.
+template <class Op> struct Parts {
+    template <class A, class X, class Give>
+    INLINE static void backward(const Options& o, const X& x, Vec<A> members, Vec<A> g, Mask<A> position, Give give) {
+        UNROLLED for (int t = 0; t < x.count; t++) give(t, Op::template part<A>(o, members, g, position, x.place(t)));
+    }
+};
+
+struct Max : Parts<Max> {
     static constexpr bool keeps = true;
     static constexpr bool draws = false;
     static constexpr bool looks = false;
@@ -45,13 +53,12 @@ struct Max {
             position = v != v ? number<A>(x.place(t)) : position;
         }
     }
-    template <class A, class X, class Give>
-    INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A> position, Give give) {
-        UNROLLED for (int t = 0; t < x.count; t++) give(t, position == x.place(t) ? g : Vec<A>{});
+    template <class A> INLINE static Vec<A> part(const Options&, Vec<A>, Vec<A> g, Mask<A> position, int place) {
+        return position == place ? g : Vec<A>{};
     }
 };
 
-struct Average {
+struct Average : Parts<Average> {
     static constexpr bool keeps = false;
     static constexpr bool draws = false;
     static constexpr bool looks = false;
@@ -63,15 +70,13 @@ struct Average {
         UNROLLED for (int t = 0; t < x.count; t++) sum += x[t];
         y = sum / members;
     }
-    template <class A, class X, class Give>
-    INLINE static void backward(const Options&, const X& x, Vec<A> members, Vec<A> g, Mask<A>, Give give) {
-        g /= members;
-        UNROLLED for (int t = 0; t < x.count; t++) give(t, g);
+    template <class A> INLINE static Vec<A> part(const Options&, Vec<A> members, Vec<A> g, Mask<A>, int) {
+        return g / members;
     }
 };
 
 // One position alone, to which Window::centre has cut the windows.
-struct Subsample {
+struct Subsample : Parts<Subsample> {
     static constexpr bool keeps = false;
     static constexpr bool draws = false;
     static constexpr bool looks = false;
@@ -81,10 +86,7 @@ struct Subsample {
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
         y = x.count ? x[0] : Vec<A>{};
     }
-    template <class A, class X, class Give>
-    INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
-        if (x.count) give(0, g);
-    }
+    template <class A> INLINE static Vec<A> part(const Options&, Vec<A>, Vec<A> g, Mask<A>, int) { return g; }
 };
 
 // The middle of the sorted values of each window, the mean of two where their number is even.
@@ -141,7 +143,7 @@ struct Median {
 };
 
 // Each position by its share in this picture.
-struct Mixture {
+struct Mixture : Parts<Mixture> {
     static constexpr bool keeps = false;
     static constexpr bool draws = false;
     static constexpr bool looks = false;
@@ -155,16 +157,13 @@ struct Mixture {
             if (share != 0) y += x[t] * share;
         }
     }
-    template <class A, class X, class Give>
-    INLINE static void backward(const Options& o, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
-        UNROLLED for (int t = 0; t < x.count; t++) {
-            const A share = ((const A*)o.shares)[x.place(t)];
-            give(t, share != 0 ? Vec<A>(g * share) : Vec<A>{});
-        }
+    template <class A> INLINE static Vec<A> part(const Options& o, Vec<A>, Vec<A> g, Mask<A>, int place) {
+        const A share = ((const A*)o.shares)[place];
+        return share != 0 ? Vec<A>(g * share) : Vec<A>{};
     }
 };
 
-struct Mixed {
+struct Mixed : Parts<Mixed> {
     static constexpr bool keeps = true;
     static constexpr bool draws = false;
     static constexpr bool looks = false;
@@ -184,10 +183,10 @@ struct Mixed {
         x.settle(position);
         y = largest * A(o.number) + sum / members * A(1 - o.number);
     }
-    template <class A, class X, class Give>
-    INLINE static void backward(const Options& o, const X& x, Vec<A> members, Vec<A> g, Mask<A> position, Give give) {
-        Vec<A> share = g * A(1 - o.number) / members, whole = g * A(o.number);
-        for (int t = 0; t < x.count; t++) give(t, share + (position == x.place(t) ? whole : Vec<A>{}));
+    template <class A>
+    INLINE static Vec<A> part(const Options& o, Vec<A> members, Vec<A> g, Mask<A> position, int place) {
+        Vec<A> whole = g * A(o.number);
+        return g * A(1 - o.number) / members + (position == place ? whole : Vec<A>{});
     }
 };
 
@@ -266,7 +265,7 @@ constexpr double SHARE = 0x1p-8;
 
 template <class A> INLINE Vec<A> positive(Vec<A> v) { return v < 0 ? Vec<A>{} : v; }
 
-struct Stochastic {
+struct Stochastic : Parts<Stochastic> {
     static constexpr bool keeps = true;
     static constexpr bool draws = true;
     static constexpr bool looks = false;
@@ -289,9 +288,9 @@ struct Stochastic {
         position = total == 0 ? number<A>(NONE) : position;
         y += total * 0;  // NaN or infinity among the values: NaN
     }
-    template <class A, class X, class Give>
-    INLINE static void backward(const Options& o, const X& x, Vec<A> members, Vec<A> g, Mask<A> position, Give give) {
-        Max::backward<A>(o, x, members, g, position, give);
+    template <class A>
+    INLINE static Vec<A> part(const Options& o, Vec<A> members, Vec<A> g, Mask<A> position, int place) {
+        return Max::part<A>(o, members, g, position, place);
     }
 };
 

@@ -164,6 +164,7 @@ template <class A, class In, class Out, class Gradient = A> struct Run {
     i64 place;        // of the first output
     const Window* row;
     i64 width;
+    bool streams = false;  // what is written is written once, and past the caches
 
     INLINE Vec<A> members(i64 at) const { return across ? load<A>(across + at) * along : splat<A>(along); }
 };
@@ -179,7 +180,10 @@ INLINE void forward_run(const Options& options, const Chance& chance, const Taps
         Mask<A> position{};
         if constexpr (Op::draws) uniform = chance.at<A>(run.place + at, n);
         Op::template forward<A>(options, x, run.members(at), uniform, y, position);
-        store<A>(run.y + at, y, n);
+        if (run.streams)
+            stream<A>(run.y + at, y, n);
+        else
+            store<A>(run.y + at, y, n);
         if (Op::keeps && run.position) store<A>(run.position + at, position, n);
     };
     for (i64 i = 0; i < run.repeat; i++) {
@@ -207,7 +211,10 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
         Op::template backward<A>(options, x, run.members(at), g, position, [&](int t, Vec<A> part) INLINED {
             Gradient* to = run.gradient + targets.offset[t] + at;
             if constexpr (Add) part += load<A>(to, Full ? L : n);
-            store<A>(to, part, Full ? L : n);
+            if (!Add && run.streams)
+                stream<A>(to, part, Full ? L : n);
+            else
+                store<A>(to, part, Full ? L : n);
         });
     };
     for (i64 i = 0; i < run.repeat; i++) {
@@ -268,8 +275,12 @@ template <class A> struct Grid {
     Grid(const Window& window, const Maps& maps) : window(window), h(maps.h), w(maps.w) {
         needed = std::max(window.left + w, (window.ow - 1) * window.sw + window.extent_w());
         pitch = (needed + window.sw - 1) / window.sw;
-        plane = h * pitch + 2 * L;
         flat = w == window.sw * pitch;
+        apart(h * pitch + 2 * L);
+    }
+    // So far do the columns of one remainder lie from those of the next.
+    void apart(i64 distance) {
+        plane = distance;
         even = at(window.left);
         odd = at(window.left + 1);
     }
@@ -308,22 +319,28 @@ template <class A> struct Grid {
             for (i64 i = 0; i < length; i++) to[at(window.left + i)] = one(from[i]);
         }
     }
-    template <class Out> void empty(A* from, Out* to) const {
-        if (flat) return line(from, to, h * w);
+    template <class Out> void empty(A* from, Out* to, bool past) const {
+        if (flat) return line(from, to, h * w, past);
         for (i64 y = 0; y < h; y++, from += pitch, to += w) {
             if (window.border)
                 beside([&](i64 column, i64 source) { from[at(source)] += from[at(column)]; });
-            line(from, to, w);
+            line(from, to, w, past);
         }
     }
-    template <class Out> INLINE void line(const A* from, Out* to, i64 length) const {
+    template <class Out> INLINE void line(const A* from, Out* to, i64 length, bool past) const {
+        auto write = [&](i64 i, Vec<A> value) INLINED {
+            if (past)
+                stream<A>(to + i, value, length - i);
+            else
+                store<A>(to + i, value, length - i);
+        };
         if (window.sw == 1) {
-            for (i64 i = 0; i < length; i += L) store<A>(to + i, load<A>(from + even + i), length - i);
+            for (i64 i = 0; i < length; i += L) write(i, load<A>(from + even + i));
         } else if (window.sw == 2) {
             for (i64 i = 0; i < length; i += 2 * L) {
                 Vec<A> a = load<A>(from + even + i / 2), b = load<A>(from + odd + i / 2);
-                store<A>(to + i, zip_low(a, b), length - i);
-                if (length - i > L) store<A>(to + i + L, zip_high(a, b), length - i - L);
+                write(i, zip_low(a, b));
+                if (length - i > L) write(i + L, zip_high(a, b));
             }
         } else {
             for (i64 i = 0; i < length; i++) set(to + i, from[at(window.left + i)]);
@@ -418,6 +435,7 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
     Grid<A> grid(k, m);
     auto copy = room<A>(Op::looks ? grid.size() : 0), sum = room<A>(grid.size());
     const auto rows = grid.rows(task.rows());
+    const bool past = streams<A>(to, m.n * m.c * m.h * m.w, grid.flat ? m.h * m.w : m.w);
     for (i64 plane = begin; plane < end; plane++) {
         if (Op::looks) grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
         if (Add) std::memset(sum.get(), 0, grid.size() * sizeof(A));
@@ -431,8 +449,9 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
                 backward_run<Op, decltype(n)::value, true, Add>(options, positions, run);
             });
         }
-        grid.empty(sum.get(), to + plane * m.h * m.w);
+        grid.empty(sum.get(), to + plane * m.h * m.w, past);
     }
+    if (past) settled();
 }
 
 // The positions in the map of the windows of row i of a channels_last picture that start in column `origin`, from
@@ -460,6 +479,7 @@ void forward_pixels(const Task& task, const Members<A>& members, const Out* x, O
     const Window& k = task.window;
     const Maps& m = task.maps;
     const Options options = task.of<A>(picture);
+    const bool past = streams<A>(y, m.n * m.c * k.oh * k.ow, m.c);
     Taps taps;
     x += picture * m.h * m.w * m.c + first;
     for (i64 i = 0; i < k.oh; i++) {
@@ -467,12 +487,13 @@ void forward_pixels(const Task& task, const Members<A>& members, const Out* x, O
             i64 origin = j * k.sw - k.left, place = ((picture * k.oh + i) * k.ow + j) * m.c + first;
             taps_of(task, i, origin, m.w, 1, taps);
             Run<A, Out, Out> run{x + origin * m.c, y + place, position ? position + place : nullptr, nullptr, channels,
-                repeat, k.sw * m.c, m.c, 0, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w};
+                repeat, k.sw * m.c, m.c, 0, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w, past};
             by_count<Op, true, true, A>(taps, k, [&](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, false>(options, task.chance, taps, run);
             });
         });
     }
+    if (past) settled();
 }
 
 // Windows apart write to the map; others are summed in as many rows as a window is high, each written when it is done.
@@ -486,6 +507,7 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
     i64 slots = Add && !k.border ? k.extent_h() : m.h, pixel = Add ? channels : m.c, row = m.w * pixel, done = 0;
     auto sum = room<A>(Add ? slots * row : 0);
     const Options options = task.of<A>(picture);
+    const bool past = !Add && streams<A>(to, m.n * m.c * m.h * m.w, m.c);
     Taps taps;
     if (Op::looks) x += picture * m.h * m.w * m.c + first;
     to += picture * m.h * m.w * m.c + first;
@@ -513,7 +535,7 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
             taps_of(task, i, origin, row, slots, taps);
             Run<A, Out, const Out, Gradient> run{Op::looks ? x + origin * m.c : x, g + place,
                 position ? (u8*)position + place : nullptr, into + origin * pixel, channels, repeat, k.sw * m.c, m.c,
-                k.sw * pixel, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w};
+                k.sw * pixel, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w, past};
             if (!Op::looks) run.x_step = 0;
             by_count<Op, !Add, Add, A>(taps, k, [&](auto n) INLINED {
                 backward_run<Op, decltype(n)::value, false, Add>(options, taps, run);
@@ -521,4 +543,220 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
         });
     }
     if (Add) finish(m.h);
+    if (past) settled();
+}
+
+// A window that a place of an axis lies in, which of its positions it is, and how many positions an average of it counts.
+template <class A> struct Cover {
+    i64 window, position;
+    A members;
+};
+
+// Places `stride` apart along an axis; the windows of each are those of the first, shifted.
+template <class A> struct Covered {
+    i64 first, number;
+    std::vector<Cover<A>> by;
+};
+
+template <class A>
+std::vector<Covered<A>> covered(i64 size, i64 count, i64 stride, i64 before, i64 kernel, i64 spread, const A* members) {
+    std::vector<std::vector<Cover<A>>> by(size);
+    for (i64 i = 0; i < count; i++)
+        for (i64 k = 0; k < kernel; k++) {
+            i64 place = i * stride - before + k * spread;
+            if (0 <= place && place < size) by[place].push_back({i, k, members[i]});
+        }
+    auto alike = [&](i64 place) {
+        const auto &one = by[place], &other = by[place + stride];
+        return std::equal(one.begin(), one.end(), other.begin(), other.end(), [](auto a, auto b) {
+            return a.window + 1 == b.window && a.position == b.position && a.members == b.members;
+        });
+    };
+    std::vector<Covered<A>> found;
+    for (i64 phase = 0; phase < std::min(stride, size); phase++)
+        for (i64 place = phase; place < size; place += stride) {
+            found.push_back({place, 1, by[place]});
+            for (; place + stride < size && alike(place); place += stride) found.back().number++;
+        }
+    return found;
+}
+
+// Places of a row, a stride apart, and what each gathers from: windows, from the first of the row's, and which of their
+// positions it is.
+template <class A> struct Patch {
+    i64 first, number;
+    std::vector<i64> offset;
+    std::vector<u8> place;
+    std::vector<A> members;
+
+    void add(const Window& window, i64 from, i64 position, A counted) {
+        if (window.centre >= 0 && position != window.centre) return;
+        offset.push_back(from);
+        place.push_back(u8(position));
+        members.push_back(counted);
+    }
+};
+
+// The way back of windows that overlap: each place gathers its parts, is written once, and nothing is summed in memory.
+template <class A> struct Gather {
+    struct Row {
+        i64 windows, of, place;  // its first row of windows, its kind, and which row it is when they are sorted by kind
+    };
+    struct Kind {
+        i64 number;
+        std::vector<Patch<A>> patches;
+    };
+    const Members<A>& members;
+    std::vector<Row> rows;
+    std::vector<Kind> kinds;
+    // In NCHW rows of windows are copied, each `pitch` from the one before, with so many numbers before the first.
+    const i64 before, pitch;
+
+    Gather(const Task& task, const Members<A>& members)
+        : members(members), rows(task.maps.h), before((task.window.extent_w() - 1) / task.window.sw),
+          pitch(before + std::max(task.window.ow, (task.window.left + task.maps.w - 1) / task.window.sw + 1)) {
+        const Window& k = task.window;
+        const Maps& m = task.maps;
+        const auto columns = covered<A>(m.w, k.ow, k.sw, k.left, k.kw, k.dw, members.columns.get());
+        i64 place = 0;
+        for (const auto& row : covered<A>(m.h, k.oh, k.sh, k.top, k.kh, k.dh, members.rows.get())) {
+            for (i64 y = 0; y < row.number; y++) rows[row.first + y * k.sh] = {y, i64(kinds.size()), place++};
+            auto& patches = kinds.emplace_back(Kind{row.number, {}}).patches;
+            if (m.last) {
+                for (const auto& column : columns) {
+                    auto& patch = patches.emplace_back(Patch<A>{column.first, column.number});
+                    for (auto [i, r, tall] : row.by)
+                        for (auto [j, c, wide] : column.by)
+                            patch.add(k, (i * k.ow + j) * m.c, r * k.kw + c, tall * wide);
+                }
+                continue;
+            }
+            for (i64 phase = 0; phase < k.sw; phase++) {
+                auto& patch = patches.emplace_back(Patch<A>{phase, pitch});
+                for (auto [i, r, tall] : row.by)
+                    for (i64 c = k.kw - 1; c >= 0; c--)
+                        if (i64 back = c * k.dw - phase; back >= 0 && back % k.sw == 0)
+                            patch.add(k, i * pitch + before - back / k.sw, r * k.kw + c, tall);
+            }
+        }
+    }
+};
+
+// A function of 1, 2, 4 or any number of windows.
+template <class F> INLINE void by_windows(size_t count, F f) {
+    if (count == 1) return f(std::integral_constant<int, 1>{});
+    if (count == 2) return f(std::integral_constant<int, 2>{});
+    if (count == 4) return f(std::integral_constant<int, 4>{});
+    f(std::integral_constant<int, 0>{});
+}
+
+// What a vector of places gathers. In NCHW each window has its own number of members.
+template <class Op, int N, class A> struct Gathered {
+    const Options& options;
+    const int count;
+    i64 own_offset[N + 1];
+    u8 own_place[N + 1];
+    A own_members[N + 1];
+    const i64* offset = own_offset;
+    const u8* place = own_place;
+    const A* members = own_members;
+
+    Gathered(const Options& options, const Patch<A>& patch) : options(options), count(patch.offset.size()) {
+        if (N) {  // copied: else whatever is written might change them
+            std::copy_n(patch.offset.data(), N, own_offset);
+            std::copy_n(patch.place.data(), N, own_place);
+            std::copy_n(patch.members.data(), N, own_members);
+        } else {
+            offset = patch.offset.data();
+            place = patch.place.data();
+            members = patch.members.data();
+        }
+    }
+    template <class In> INLINE Vec<A> sum(const In* g, const u8* position, const A* each, i64 n) const {
+        Vec<A> sum{};
+        UNROLLED for (int t = 0; t < (N ? N : count); t++) {
+            Mask<A> found{};
+            if constexpr (Op::keeps) found = load<A>(position + offset[t], n);
+            Vec<A> counted = each ? load<A>(each + offset[t]) : splat<A>(members[t]);
+            sum += Op::template part<A>(options, counted, load<A>(g + offset[t], n), found, place[t]);
+        }
+        return sum;
+    }
+};
+
+template <class Op, class A, class Out>
+void gather_pixels(const Task& task, const Gather<A>& gather, const Out* g, const u8* position, Out* to, i64 picture,
+    i64 first, i64 channels) {
+    const Window& k = task.window;
+    const Maps& m = task.maps;
+    const Options options = task.of<A>(picture);
+    const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.c);
+    constexpr int L = Lanes<A>::count;
+    to += picture * m.h * m.w * m.c + first;
+    for (auto [windows, kind, _] : gather.rows) {
+        const i64 start = (picture * k.oh + windows) * k.ow * m.c + first;
+        for (const auto& patch : gather.kinds[kind].patches)
+            by_windows(patch.offset.size(), [&](auto count) INLINED {
+                const Gathered<Op, decltype(count)::value, A> gathered(options, patch);
+                const Out* from = g + start;
+                const u8* found = Op::keeps ? position + start : nullptr;
+                Out* into = to + patch.first * m.c;
+                auto block = [&](i64 at, i64 n) INLINED {
+                    Vec<A> sum = gathered.sum(from + at, found + at, nullptr, n);
+                    if (past)
+                        stream<A>(into + at, sum, n);
+                    else
+                        store<A>(into + at, sum, n);
+                };
+                for (i64 i = 0; i < patch.number; i++, from += m.c, found += m.c, into += k.sw * m.c) {
+                    i64 at = 0;
+                    for (; at + L <= channels; at += L) block(at, L);
+                    if (at < channels) block(at, channels - at);
+                }
+            });
+        to += m.w * m.c;
+    }
+    if (past) settled();
+}
+
+template <class Op, class A, class Out>
+void gather_planes(const Task& task, const Gather<A>& gather, const Out* g, const u8* position, Out* to, i64 begin,
+    i64 end) {
+    constexpr int L = Lanes<A>::count;
+    const Window& k = task.window;
+    const Maps& m = task.maps;
+    const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.w);
+    const i64 pitch = gather.pitch, windows = (k.oh + 1) * pitch + 2 * L;
+    Grid<A> grid(k, m);
+    grid.apart(m.h * pitch + 2 * L);
+    auto values = room<A>(windows), each = room<A>(windows), made = room<A>(grid.size());
+    std::vector<u8> places(windows, NONE);
+    std::fill_n(each.get(), windows, A(1));
+    for (i64 i = 0; i < k.oh; i++)
+        for (i64 j = 0; j < k.ow; j++)
+            each[i * pitch + gather.before + j] = gather.members.rows[i] * gather.members.columns[j];
+    for (i64 plane = begin; plane < end; plane++) {
+        const Options options = task.of<A>(plane / m.c);
+        for (i64 i = 0; i < k.oh; i++)
+            for (i64 j = 0; j < k.ow; j += L) {
+                const i64 from = (plane * k.oh + i) * k.ow + j, into = i * pitch + gather.before + j;
+                store<A>(values.get() + into, load<A>(g + from, k.ow - j), k.ow - j);
+                if constexpr (Op::keeps)
+                    store<A>(places.data() + into, load<A>(position + from, k.ow - j), k.ow - j);
+            }
+        A* into = made.get();
+        for (const auto& kind : gather.kinds) {
+            for (const auto& patch : kind.patches)
+                by_windows(patch.offset.size(), [&](auto count) INLINED {
+                    const Gathered<Op, decltype(count)::value, A> gathered(options, patch);
+                    A* row = into + patch.first * grid.plane;
+                    for (i64 at = 0; at < kind.number * pitch; at += L)
+                        store<A>(row + at, gathered.sum(values.get() + at, places.data() + at, each.get() + at, L), L);
+                });
+            into += kind.number * pitch;  // what was written beyond is written over
+        }
+        for (i64 y = 0; y < m.h; y++)
+            grid.line(made.get() + gather.rows[y].place * pitch, to + (plane * m.h + y) * m.w, m.w, past);
+    }
+    if (past) settled();
 }

@@ -1,0 +1,58 @@
+// The operators that slide a window, backward.
+#include "dispatch.h"
+
+template <class Op, bool Add, class A, class Out>
+void backward(const Task& task, const void* x, const void* g, const u8* position, void* to) {
+    constexpr bool gathers = Add && !Op::looks;
+    const Members<A> members(task);
+    std::optional<Gather<A>> gather;
+    if (gathers) gather.emplace(task, members);
+    share<A>(task.maps,
+        [&](i64 begin, i64 end) {
+            if constexpr (gathers)
+                gather_planes<Op, A, Out>(task, *gather, (const Out*)g, position, (Out*)to, begin, end);
+            else
+                backward_planes<Op, Add, A, Out>(
+                    task, members, (const Out*)x, (const Out*)g, position, (Out*)to, begin, end);
+        },
+        [&](i64 picture, i64 first, i64 channels) {
+            if constexpr (gathers)
+                gather_pixels<Op, A, Out>(task, *gather, (const Out*)g, position, (Out*)to, picture, first, channels);
+            else
+                backward_pixels<Op, Add, A, Out>(
+                    task, members, (const Out*)x, (const Out*)g, position, (Out*)to, picture, first, channels);
+        });
+}
+
+Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> position, std::optional<Tensor> extra,
+    std::string name, Numbers plan, i64 height, i64 width, double number) {
+    const Task task = task_of(g.size(0), g.size(1), height, width, plan, number, extra);
+    const Maps& m = task.maps;
+    Tensor to = empty(m.n, m.c, m.h, m.w, m.last, code(g.scalar_type()));
+    if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, type_of(g))) {
+        share(*fused, [&](i64 begin, i64 end) {
+            fused->backward(x ? x->data_ptr() : nullptr, g.data_ptr(), to.data_ptr(), begin, end);
+        });
+        return to;
+    }
+    by_name(name, [&](auto op) {
+        using Op = decltype(op);
+        STD_TORCH_CHECK(x.has_value() || !Op::looks, "poolbench: the backward of ", name, " needs its input");
+        STD_TORCH_CHECK(position.has_value() || !Op::keeps, "poolbench: the backward of ", name, " needs positions");
+        by_type(g.scalar_type(), [&](auto a, auto out) {
+            using A = decltype(a);
+            using Out = decltype(out);
+            auto run = task.apart() ? backward<Op, false, A, Out> : backward<Op, true, A, Out>;
+            run(task, x ? x->data_ptr() : nullptr, g.data_ptr(), position ? (u8*)position->data_ptr() : nullptr,
+                to.data_ptr());
+        });
+    });
+    return to;
+}
+
+STABLE_TORCH_LIBRARY_FRAGMENT(poolbench, m) {
+    m.def("slide_backward(Tensor g, Tensor? x, Tensor? position, Tensor? extra, str name, int[] plan, int height, "
+          "int width, float number) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(poolbench, CPU, m) { m.impl("slide_backward", TORCH_BOX(&slide_backward)); }

@@ -1,0 +1,45 @@
+// The operators that slide a window, forward.
+#include <tuple>
+
+#include "dispatch.h"
+
+template <class Op, class A, class Out>
+void forward(const Task& task, const void* x, void* y, u8* position) {
+    const Members<A> members(task);
+    share<A>(task.maps,
+        [&](i64 begin, i64 end) {
+            forward_planes<Op, A, Out>(task, members, (const Out*)x, (Out*)y, position, begin, end);
+        },
+        [&](i64 picture, i64 first, i64 channels) {
+            forward_pixels<Op, A, Out>(task, members, (const Out*)x, (Out*)y, position, picture, first, channels);
+        });
+}
+
+std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::string name, Numbers plan, double number,
+    bool keep) {
+    const Task task = task_of(x.size(0), x.size(1), x.size(2), x.size(3), plan, number, extra);
+    const Window& k = task.window;
+    const Maps& m = task.maps;
+    Tensor y = empty(m.n, m.c, k.oh, k.ow, m.last, code(x.scalar_type()));
+    std::optional<Tensor> position;
+    if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, type_of(x))) {
+        share(*fused, [&](i64 begin, i64 end) { fused->forward(x.data_ptr(), y.data_ptr(), begin, end); });
+        return {y, empty(0, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8())};
+    }
+    by_name(name, [&](auto op) {
+        using Op = decltype(op);
+        bool kept = Op::keeps && keep;
+        position = empty(kept ? m.n : 0, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8());
+        by_type(x.scalar_type(), [&](auto a, auto out) {
+            forward<Op, decltype(a), decltype(out)>(
+                task, x.data_ptr(), y.data_ptr(), kept ? (u8*)position->data_ptr() : nullptr);
+        });
+    });
+    return {y, *position};
+}
+
+STABLE_TORCH_LIBRARY_FRAGMENT(poolbench, m) {
+    m.def("slide(Tensor x, Tensor? extra, str name, int[] plan, float number, bool keep) -> (Tensor, Tensor)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(poolbench, CPU, m) { m.impl("slide", TORCH_BOX(&slide)); }
