@@ -106,6 +106,10 @@ def test_kernel_is_the_formula(name: str, data: st.DataObject) -> None:
         ("overlapping_max", {}, (3, 24, 192, 168)),
         ("overlapping_average", {}, (3, 21, 192, 168)),
         ("lp", {}, (3, 24, 192, 171)),
+        ("softpool", {"kernel_size": 3, "stride": 2}, (3, 24, 198, 165)),
+        ("blur", {}, (4, 24, 256, 200)),
+        ("max_blur", {}, (3, 24, 192, 171)),
+        ("adaptive_max", {"output_size": 33}, (3, 24, 198, 165)),
     ],
 )
 def test_what_is_larger_than_the_caches_is_written_past_them(

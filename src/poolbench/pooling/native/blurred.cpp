@@ -36,6 +36,7 @@ template <class A> struct Sums {
     i64 offset[NONE];
     A weight[NONE];
     i64 next = 0, rows = 0;  // from where on so many rows of this length are to be read soon
+    bool past = false;       // the caches
 
     // Not an aggregate: that would zero both arrays for each sum.
     Sums(const A* from, A* to, i64 length, i64 repeat, i64 from_step, i64 to_step)
@@ -65,12 +66,16 @@ template <class A> struct Sums {
         A* target = to;
         const i64 numbers = length, turns = repeat, source_step = from_step, target_step = to_step;
         const i64 soon = next, ahead = rows;
+        const bool streams = past;
         const int terms = N ? N : count;
         auto block = [&](i64 at, i64 n) INLINED {
             for (i64 i = 0; i < ahead; i++) __builtin_prefetch(source + soon + i * numbers + at, 0, 2);
             Vec<A> sum{};
             UNROLLED for (int t = 0; t < terms; t++) sum += load<A>(source + offsets[t] + at, n) * weights[t];
-            store<A>(target + at, sum, n);
+            if (streams)
+                stream<A>(target + at, sum, n);
+            else
+                store<A>(target + at, sum, n);
         };
         for (i64 i = 0; i < turns; i++, source += source_step, target += target_step) {
             i64 at = 0;
@@ -123,6 +128,7 @@ template <class Op, class A> struct Fused {
     const Window& k = task.dense.window;
     const Window& f = task.blur.window;
     const i64 lanes;
+    const bool past;  // what comes out is written past the caches
     const bool plain = k.oh == m.h && k.ow == m.w && k.kh * k.kw == 1;  // windows of one pixel: a blur alone
     const Members<A> members{task.dense};
     const Links rows{f.oh, f.sh, f.top, task.taps, f, k.oh}, columns{f.ow, f.sw, f.left, task.taps, f, k.ow};
@@ -130,7 +136,7 @@ template <class Op, class A> struct Fused {
     const std::vector<Group> across{grouped(columns, 1, f.sw)}, across_back{grouped(columns_back, f.sw, 1)};
     Task slid = task.dense;
 
-    Fused(const Blurred& task, i64 lanes) : task(task), lanes(lanes) {
+    Fused(const Blurred& task, i64 lanes, bool past) : task(task), lanes(lanes), past(past) {
         slid.maps = {1, lanes, m.h, m.w, true};
     }
     // A filter meets rows beside each other; on a torus, or a map smaller than it, any.
@@ -150,9 +156,10 @@ template <class Op, class A> struct Fused {
         });
     }
     // Columns of a row by their groups, whose places lie `period` apart and are made of what lies `shift` apart.
-    void along_row(const std::vector<Group>& groups, i64 period, i64 shift, const A* from, A* to) const {
+    void along_row(const std::vector<Group>& groups, i64 period, i64 shift, const A* from, A* to, bool out) const {
         for (const auto& [first, number, links] : groups) {
             Sums<A> sums{from, to + first * lanes, lanes, number, shift * lanes, period * lanes};
+            sums.past = out && past;
             for (auto [place, weight] : links) sums.add(place * lanes, weight);
             sums.run();
         }
@@ -171,7 +178,7 @@ template <class Op, class A> struct Fused {
                 sums.add(plain ? from * m.w * lanes : ring.place(from), weight);
             }
             sums.run();
-            along_row(across, 1, f.sw, between, y);
+            along_row(across, 1, f.sw, between, y, true);
         }
     }
     // The gradient of the map between is made row by row, and each of the input's positions gathers its own from it.
@@ -211,7 +218,7 @@ template <class Op, class A> struct Fused {
             sums.rows = 1;
         }
         sums.run();
-        along_row(across_back, f.sw, 1, between, y);
+        along_row(across_back, f.sw, 1, between, y, plain);
         if constexpr (Op::keeps) {
             row(x, i, between, position);
         } else if (!plain) {
@@ -221,7 +228,7 @@ template <class Op, class A> struct Fused {
                     store<A>(y + at, load<A>(y + at) / (members.rows[i] * members.columns[j]), (j + 1) * lanes - at);
         }
     }
-    template <int N> INLINE static void gather(const Taps& taps, const A* from, const u8* position, A* to, i64 length) {
+    template <int N> INLINE void gather(const Taps& taps, const A* from, const u8* position, A* to, i64 length) const {
         constexpr int L = Lanes<A>::count;
         const Offsets<N> offsets(taps, taps.offset);
         for (i64 at = 0; at < length; at += L) {
@@ -234,7 +241,10 @@ template <class Op, class A> struct Fused {
                 }
                 sum += part;
             }
-            store<A>(to + at, sum, length - at);
+            if (past)
+                stream<A>(to + at, sum, length - at);
+            else
+                store<A>(to + at, sum, length - at);
         }
     }
 };
@@ -264,8 +274,8 @@ void Blurred::forward(const void* x, void* y, i64 begin, i64 end) const {
         using A = decltype(a);
         using Out = decltype(out);
         const Slabs<A, Out> slabs(dense.maps, threads);
-        const Fused<decltype(op), A> fused(*this, slabs.lanes);
         const i64 pixels = dense.maps.h * dense.maps.w, results = blur.window.oh * blur.window.ow;
+        const Fused<decltype(op), A> fused(*this, slabs.lanes, slabs.streams((Out*)y, results));
         const i64 row = dense.window.ow * slabs.lanes;
         Ring<A> ring(fused.slots(), row);
         auto taken = room<A>(slabs.room_of(pixels)), given = room<A>(slabs.room_of(results)), between = room<A>(row);
@@ -274,6 +284,7 @@ void Blurred::forward(const void* x, void* y, i64 begin, i64 end) const {
             fused.forward(from, slabs.target(slab, (Out*)y, results, given.get()), ring, between.get());
             slabs.give(slab, (Out*)y, results, given.get());
         }
+        if (fused.past) settled();
     });
 }
 
@@ -282,8 +293,8 @@ void Blurred::backward(const void* x, const void* g, void* to, i64 begin, i64 en
         using A = decltype(a);
         using Out = decltype(out);
         const Slabs<A, Out> slabs(dense.maps, threads);
-        const Fused<decltype(op), A> fused(*this, slabs.lanes);
         const i64 pixels = dense.maps.h * dense.maps.w, results = blur.window.oh * blur.window.ow;
+        const Fused<decltype(op), A> fused(*this, slabs.lanes, slabs.streams((Out*)to, pixels));
         const i64 row = std::max(dense.window.ow, blur.window.ow) * slabs.lanes, slots = dense.window.kh;
         Ring<A> ring(slots, row);
         Ring<u8> positions(slots, row);
@@ -296,5 +307,6 @@ void Blurred::backward(const void* x, const void* g, void* to, i64 begin, i64 en
                 between.get());
             slabs.give(slab, (Out*)to, pixels, given.get());
         }
+        if (fused.past) settled();
     });
 }

@@ -86,12 +86,12 @@ template <class A, class Out> struct Grids {
             });
         });
     }
-    void backward(const A* g, const u8* position, A* to, i64 numbers) const {
-        if (parted) return scatter<false>(g, position, to, numbers);
+    void backward(const A* g, const u8* position, A* to, i64 numbers, bool past) const {
+        if (parted) return scatter<false>(g, position, to, numbers, past);
         std::memset(to, 0, h * w * lanes * sizeof(A));
-        scatter<true>(g, position, to, numbers);
+        scatter<true>(g, position, to, numbers, false);
     }
-    template <bool Add> void scatter(const A* g, const u8* position, A* to, i64 numbers) const {
+    template <bool Add> void scatter(const A* g, const u8* position, A* to, i64 numbers, bool past) const {
         each([&](i64 cell, auto pixels) INLINED {
             auto pass = [&](i64 at, i64 n, auto some) INLINED {
                 Vec<A> share = load<A>(g + cell * lanes + at, n);
@@ -99,7 +99,10 @@ template <class A, class Out> struct Grids {
                 some([&](i64 pixel, int which) INLINED {
                     Vec<A> part = found == which ? share : Vec<A>{};
                     if constexpr (Add) part += load<A>(to + pixel + at, n);
-                    store<A>(to + pixel + at, part, n);
+                    if (past)
+                        stream<A>(to + pixel + at, part, n);
+                    else
+                        store<A>(to + pixel + at, part, n);
                 });
             };
             in_order(numbers, pixels, pass);
@@ -153,6 +156,7 @@ void forward(const Grids<A, Out>& grids, const void* x, void* y, u8* position, i
 template <class A, class Out>
 void backward(const Grids<A, Out>& grids, const void* g, const u8* position, void* to, i64 begin, i64 end) {
     const i64 pixels = grids.h * grids.w, cells = grids.oh * grids.ow;
+    const bool past = grids.parted && grids.slabs.streams((Out*)to, pixels);
     auto taken = room<A>(grids.slabs.room_of(cells)), given = room<A>(grids.slabs.room_of(pixels));
     for (i64 slab = begin; slab < end; slab++) {
         if (!grids.slabs.last && grids.parted) {
@@ -161,9 +165,10 @@ void backward(const Grids<A, Out>& grids, const void* g, const u8* position, voi
         }
         const A* from = grids.slabs.take(slab, (const Out*)g, cells, taken.get());
         grids.backward(from, grids.bytes(position, slab), grids.slabs.target(slab, (Out*)to, pixels, given.get()),
-            grids.width(slab));
+            grids.width(slab), past);
         grids.slabs.give(slab, (Out*)to, pixels, given.get());
     }
+    if (past) settled();
 }
 
 void Cells::forward(const void* x, void* y, u8* position, i64 begin, i64 end) const {

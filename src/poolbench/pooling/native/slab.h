@@ -88,6 +88,8 @@ template <class A, class Out> struct Slabs {
         for (; planes == L && at + L <= pixels; at += L) block(at, std::true_type{});
         for (; at < pixels; at += L) block(at, std::false_type{});
     }
+    // Whether a map of so many pixels is written past the caches.
+    bool streams(const Out* to, i64 pixels) const { return whole && ::streams<A>(to, n * c * pixels, c); }
     // Numbers that a copy takes: whole squares are written.
     i64 room_of(i64 pixels) const { return whole ? 0 : (pixels + L) * lanes; }
 };

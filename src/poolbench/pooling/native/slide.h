@@ -211,7 +211,7 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
         Op::template backward<A>(options, x, run.members(at), g, position, [&](int t, Vec<A> part) INLINED {
             Gradient* to = run.gradient + targets.offset[t] + at;
             if constexpr (Add) part += load<A>(to, Full ? L : n);
-            if (!Add && run.streams)
+            if (!Add && run.streams)  // what is summed is written past the caches when it is done
                 stream<A>(to, part, Full ? L : n);
             else
                 store<A>(to, part, Full ? L : n);
@@ -507,7 +507,7 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
     i64 slots = Add && !k.border ? k.extent_h() : m.h, pixel = Add ? channels : m.c, row = m.w * pixel, done = 0;
     auto sum = room<A>(Add ? slots * row : 0);
     const Options options = task.of<A>(picture);
-    const bool past = !Add && streams<A>(to, m.n * m.c * m.h * m.w, m.c);
+    const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.c);
     Taps taps;
     if (Op::looks) x += picture * m.h * m.w * m.c + first;
     to += picture * m.h * m.w * m.c + first;
@@ -520,9 +520,14 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
         for (; done < until; done++) {
             A* from = sum.get() + done % slots * row;
             for (i64 column = 0; column < m.w; column++)
-                for (i64 c = 0; c < channels; c += L)
-                    store<A>(to + (done * m.w + column) * m.c + c, load<A>(from + column * channels + c),
-                        channels - c);
+                for (i64 c = 0; c < channels; c += L) {
+                    Vec<A> value = load<A>(from + column * channels + c);
+                    Out* pixel = to + (done * m.w + column) * m.c + c;
+                    if (past)
+                        stream<A>(pixel, value, channels - c);
+                    else
+                        store<A>(pixel, value, channels - c);
+                }
             std::memset(from, 0, row * sizeof(A));
         }
     };
