@@ -79,7 +79,7 @@ def test_threads_change_nothing(memory_format: torch.memory_format) -> None:
         ("mixed", 0.25),
         ("max_blur", 4.01),  # the input, and the filter
         ("average_blur", 0.01),
-        ("fractional_max", 0.5),
+        ("fractional_max", 0.25),
         ("detail_preserving", 4.1),  # the input, and what is learned
         ("ordinal", 4.1),
     ],
@@ -110,8 +110,11 @@ def test_the_first_position_in_the_map_is_the_maximum_of_nothing() -> None:
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("ratio", [1.5, 3.5], ids=["two positions to a byte", "one"])
 @pytest.mark.parametrize("overlapping", [True, False])
-def test_regions_have_gradients_of_second_order(memory_format: torch.memory_format, overlapping: bool) -> None:
-    module = pooling.create("fractional_max", 11, overlapping=overlapping).eval()
+def test_regions_have_gradients_of_second_order(
+    memory_format: torch.memory_format, overlapping: bool, ratio: float
+) -> None:
+    module = pooling.create("fractional_max", 11, ratio=ratio, overlapping=overlapping).eval()
     x = torch.randn(2, 11, 7, 6, dtype=torch.float64).contiguous(memory_format=memory_format).requires_grad_()
     assert torch.autograd.gradgradcheck(module, x)

@@ -201,7 +201,7 @@ template <class Op, class A> struct Fused {
                     for (i64 c = 0; c < k.kw; c++) {
                         i64 row = i + k.top - r, column = j + k.left - c;
                         if (0 <= row && row < k.oh && 0 <= column && column < k.ow)
-                            taps.add(ring.place(row) + column * lanes, 0, int(r * k.kw + c));
+                            taps.add(ring.place(row) + column * lanes, 0, 0, int(r * k.kw + c));
                     }
                 by_count<Op, true, true, A>(taps, k, [&](auto n) INLINED {
                     gather<decltype(n)::value>(taps, ring.memory.get(), positions.memory.get(), to + j * lanes,

@@ -23,12 +23,26 @@ template <class A, class Out> struct Grids {
         }
         return next == size;
     }
-    // The bytes of a slab, and how far one pixel's lie from the next's.
-    i64 step() const { return slabs.last ? slabs.c : lanes; }
-    template <class B> B* bytes(B* position, i64 slab) const {
+    // What so many positions side by side take, and those of a cell, of a slab, of all.
+    i64 bytes_of(i64 numbers) const { return task.halves ? (numbers + L - 1) / L * L / 2 : numbers; }
+    i64 step() const { return bytes_of(slabs.last ? slabs.c : lanes); }
+    template <class B> B* positions(B* position, i64 slab) const {
         if (!position) return nullptr;
-        if (!slabs.last) return position + slab * oh * ow * L;
-        return position + slab / slabs.parts * oh * ow * slabs.c + slab % slabs.parts * lanes;
+        return position + slab / slabs.parts * oh * ow * step() + bytes_of(slab % slabs.parts * lanes);
+    }
+    i64 bytes() const { return slabs.count() / slabs.parts * oh * ow * step(); }
+    // Those of a vector.
+    INLINE void keep(u8* cell, i64 at, Mask<A> position, i64 n) const {
+        if (task.halves)
+            store_halves<A>(cell + at / 2, position);
+        else
+            store<A>(cell + at, position, n);
+    }
+    INLINE Mask<A> kept(const u8* cell, i64 at, i64 n) const {
+        return task.halves ? load_halves<A>(cell + at / 2) : load<A>(cell + at, n);
+    }
+    INLINE int kept(const u8* cell, i64 lane) const {
+        return task.halves ? cell[lane % (L / 2)] >> lane / (L / 2) * 4 & 15 : cell[lane];
     }
     i64 width(i64 slab) const { return slabs.last ? std::min(lanes, slabs.c - slab % slabs.parts * lanes) : lanes; }
 
@@ -50,10 +64,11 @@ template <class A, class Out> struct Grids {
         for (; at + L <= numbers; at += L) f(at, L);
         if (at < numbers) f(at, numbers - at);
     }
-    // Calls pass(at, n, pixels) for all pixels of a single vector, else for vector after vector of each pixel: memory is
-    // gone through from front to back.
-    template <class Pixels, class F> INLINE static void in_order(i64 numbers, Pixels pixels, F pass) {
-        if (numbers <= L) return pass(0, numbers, pixels);
+    // Calls pass(at, n, pixels) for all pixels of a vector where there are few, else for vector after vector of each
+    // pixel: memory is gone through from front to back.
+    template <class Pixels, class F> INLINE void in_order(i64 numbers, Pixels pixels, F pass) const {
+        if (numbers <= L || task.halves)
+            return each_vector(numbers, [&](i64 at, i64 n) INLINED { pass(at, n, pixels); });
         pixels([&](i64 pixel, int which) INLINED {
             each_vector(numbers, [&](i64 at, i64 n) INLINED { pass(at, n, [&](auto f) INLINED { f(pixel, which); }); });
         });
@@ -82,7 +97,7 @@ template <class A, class Out> struct Grids {
             in_order(numbers, pixels, pass);
             if (!position) return;
             each_vector(numbers, [&](i64 at, i64 n) INLINED {
-                store<A>(position + cell * step() + at, (Mask<A>)load<A>(places.get() + at), n);
+                keep(position + cell * step(), at, (Mask<A>)load<A>(places.get() + at), n);
             });
         });
     }
@@ -95,7 +110,7 @@ template <class A, class Out> struct Grids {
         each([&](i64 cell, auto pixels) INLINED {
             auto pass = [&](i64 at, i64 n, auto some) INLINED {
                 Vec<A> share = load<A>(g + cell * lanes + at, n);
-                Mask<A> found = load<A>(position + cell * step() + at, n);
+                Mask<A> found = kept(position + cell * step(), at, n);
                 some([&](i64 pixel, int which) INLINED {
                     Vec<A> part = found == which ? share : Vec<A>{};
                     if constexpr (Add) part += load<A>(to + pixel + at, n);
@@ -111,14 +126,14 @@ template <class A, class Out> struct Grids {
     // Planes of NCHW where no place lies in two cells: each gradient is written to its place.
     void place(const Out* g, const u8* position, Out* to, i64 slab) const {
         const i64 first = slab * L, planes = std::min<i64>(L, slabs.n * slabs.c - first), cells = oh * ow;
-        const u8* found = bytes(position, slab);
+        const u8* found = positions(position, slab);
         to += first * h * w;
         g += first * cells;
         std::memset((void*)to, 0, planes * h * w * sizeof(Out));
         for (i64 plane = 0; plane < planes; plane++, to += h * w)
             for (i64 i = 0; i < oh; i++)
                 for (i64 j = 0; j < ow; j++) {
-                    const int which = found[(i * ow + j) * L + plane];
+                    const int which = kept(found + (i * ow + j) * step(), plane);
                     to[(task.rows[i].first + which / int(wide)) * w + task.columns[j].first + which % int(wide)] = *g++;
                 }
     }
@@ -136,9 +151,10 @@ i64 Cells::slabs() const {
     return count;
 }
 
-i64 Cells::positions() const {
-    i64 planes = maps.n * maps.c, lanes = type == 1 ? Lanes<double>::count : Lanes<float>::count;
-    return i64(rows.size() * columns.size()) * (maps.last ? planes : (planes + lanes - 1) / lanes * lanes);
+i64 Cells::bytes() const {
+    i64 count = 0;
+    by_type(*this, [&](const auto& grids) { count = grids.bytes(); });
+    return count;
 }
 
 template <class A, class Out>
@@ -147,7 +163,7 @@ void forward(const Grids<A, Out>& grids, const void* x, void* y, u8* position, i
     auto taken = room<A>(grids.slabs.room_of(pixels)), given = room<A>(grids.slabs.room_of(cells));
     for (i64 slab = begin; slab < end; slab++) {
         const A* from = grids.slabs.take(slab, (const Out*)x, pixels, taken.get());
-        grids.forward(from, grids.slabs.target(slab, (Out*)y, cells, given.get()), grids.bytes(position, slab),
+        grids.forward(from, grids.slabs.target(slab, (Out*)y, cells, given.get()), grids.positions(position, slab),
             grids.width(slab));
         grids.slabs.give(slab, (Out*)y, cells, given.get());
     }
@@ -164,7 +180,7 @@ void backward(const Grids<A, Out>& grids, const void* g, const u8* position, voi
             continue;
         }
         const A* from = grids.slabs.take(slab, (const Out*)g, cells, taken.get());
-        grids.backward(from, grids.bytes(position, slab), grids.slabs.target(slab, (Out*)to, pixels, given.get()),
+        grids.backward(from, grids.positions(position, slab), grids.slabs.target(slab, (Out*)to, pixels, given.get()),
             grids.width(slab), past);
         grids.slabs.give(slab, (Out*)to, pixels, given.get());
     }
@@ -180,7 +196,7 @@ void Cells::backward(const void* g, const u8* position, void* to, i64 begin, i64
 }
 
 Cells cells_of(const Tensor& maps, i64 height, i64 width, const Numbers& rows, const Numbers& columns, bool last) {
-    Cells cells{{maps.size(0), maps.size(1), height, width, last}, {}, {}, type_of(maps), torch::stable::get_num_threads()};
+    Cells cells{{maps.size(0), maps.size(1), height, width, last}, {}, {}, type_of(maps), torch::stable::get_num_threads(), false};
     i64 tall = 0, wide = 0;
     for (size_t i = 0; i + 1 < rows.size(); i += 2) {
         STD_TORCH_CHECK(0 <= rows[i] && rows[i] <= rows[i + 1] && rows[i + 1] < height, "poolbench: a cell lies in the map");
@@ -194,6 +210,7 @@ Cells cells_of(const Tensor& maps, i64 height, i64 width, const Numbers& rows, c
         wide = std::max(wide, columns[i + 1] - columns[i] + 1);
     }
     STD_TORCH_CHECK(tall * wide <= NONE, "poolbench: a cell has at most 255 positions");
+    cells.halves = tall * wide <= 16;
     return cells;
 }
 
@@ -202,12 +219,10 @@ template <class F> void share(const Cells& cells, F f) {
     torch::stable::parallel_for(0, count, std::max<i64>(1, GRAIN * count / std::max<i64>(1, numbers)), f);
 }
 
-Tensor bytes(i64 count) { return empty(count, 1, 1, 1, false, aoti_torch_dtype_uint8()); }
-
 std::tuple<Tensor, Tensor> cells(Tensor x, Numbers rows, Numbers columns, bool last, bool keep) {
     const Cells task = cells_of(x, x.size(2), x.size(3), rows, columns, last);
     Tensor y = empty(x.size(0), x.size(1), task.rows.size(), task.columns.size(), last, code(x.scalar_type()));
-    Tensor position = bytes(keep ? task.positions() : 0);
+    Tensor position = empty(keep ? task.bytes() : 0, 1, 1, 1, false, aoti_torch_dtype_uint8());
     u8* to = keep ? (u8*)position.data_ptr() : nullptr;
     share(task, [&](i64 begin, i64 end) { task.forward(x.data_ptr(), y.data_ptr(), to, begin, end); });
     return {y, position};
@@ -215,7 +230,7 @@ std::tuple<Tensor, Tensor> cells(Tensor x, Numbers rows, Numbers columns, bool l
 
 Tensor cells_backward(Tensor g, Tensor position, Numbers rows, Numbers columns, i64 height, i64 width, bool last) {
     const Cells task = cells_of(g, height, width, rows, columns, last);
-    STD_TORCH_CHECK(position.numel() == task.positions(), "poolbench: a position for each cell");
+    STD_TORCH_CHECK(position.numel() == task.bytes(), "poolbench: a position for each cell");
     Tensor to = empty(g.size(0), g.size(1), height, width, last, code(g.scalar_type()));
     share(task, [&](i64 begin, i64 end) {
         task.backward(g.data_ptr(), (const u8*)position.data_ptr(), to.data_ptr(), begin, end);

@@ -62,10 +62,21 @@ def learned_backward(
 
 def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, keep: bool) -> tuple[Tensor, Tensor]:
     y = like(x, len(rows) // 2, len(columns) // 2, last, x.shape[0])
-    lanes, planes = 8 if x.dtype == torch.float64 else 16, x.shape[0] * x.shape[1]
-    kept = planes if last else -(-planes // lanes) * lanes
-    number = kept * (len(rows) // 2) * (len(columns) // 2) if keep else 0
+    lanes = 8 if x.dtype == torch.float64 else 16
+    rounds, side_by_side = (x.shape[0], x.shape[1]) if last else (-(-x.shape[0] * x.shape[1] // lanes), lanes)
+    kept = -(-side_by_side // lanes) * lanes // 2 if in_halves(rows, columns) else side_by_side
+    number = rounds * kept * (len(rows) // 2) * (len(columns) // 2) if keep else 0
     return y, torch.empty((number, 1, 1, 1), dtype=torch.uint8, device=x.device)
+
+
+def largest(edges: Sequence[int]) -> int:
+    """The positions of the largest region of an axis."""
+    return max(last - first + 1 for first, last in zip(edges[::2], edges[1::2], strict=True))
+
+
+def in_halves(rows: Sequence[int], columns: Sequence[int]) -> bool:
+    """Whether regions are so small that the kernel keeps the positions of two in a byte."""
+    return largest(rows) * largest(columns) <= 16
 
 
 def cells_backward(

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #ifdef __AVX512BW__
 #include <immintrin.h>
@@ -30,6 +31,7 @@ template <> struct Lanes<float> {
     typedef std::uint32_t U __attribute__((vector_size(64)));
     typedef std::uint16_t H __attribute__((vector_size(32)));
     typedef u8 B __attribute__((vector_size(16)));
+    typedef std::uint64_t P __attribute__((vector_size(16)));
 };
 
 template <> struct Lanes<double> {
@@ -38,6 +40,7 @@ template <> struct Lanes<double> {
     typedef std::int64_t M __attribute__((vector_size(64)));
     typedef std::uint32_t U __attribute__((vector_size(32)));
     typedef u8 B __attribute__((vector_size(8)));
+    typedef std::uint32_t P __attribute__((vector_size(8)));
 };
 
 template <class A> using Vec = typename Lanes<A>::V;
@@ -91,6 +94,16 @@ INLINE Lanes<float>::H narrow(Vec<float> value) {
     return __builtin_convertvector((nan & 0x7fc0u) | (~nan & rounded), Lanes<float>::H);
 }
 
+template <class A> INLINE Mask<A> widen(typename Lanes<A>::B bytes) {
+#ifdef __AVX512BW__
+    if constexpr (sizeof bytes == 16)  // gcc 12 would convert one byte after the other
+        return (Mask<A>)_mm512_cvtepu8_epi32((__m128i)bytes);
+    else
+        return (Mask<A>)_mm512_cvtepu8_epi64(_mm_cvtsi64_si128((long long)bytes));
+#endif
+    return __builtin_convertvector(bytes, Mask<A>);
+}
+
 template <class A> INLINE Vec<A> load(const A* from) {
     Vec<A> value;
     std::memcpy(&value, from, sizeof value);
@@ -113,13 +126,7 @@ template <class A> INLINE Mask<A> load(const u8* from, i64 n) {
         std::memcpy(&bytes, from, sizeof bytes);
     else
         bytes = part<typename Lanes<A>::B>(from, n);
-#ifdef __AVX512BW__
-    if constexpr (sizeof bytes == 16)  // gcc 12 would convert one byte after the other
-        return (Mask<A>)_mm512_cvtepu8_epi32((__m128i)bytes);
-    else
-        return (Mask<A>)_mm512_cvtepu8_epi64(_mm_cvtsi64_si128((long long)bytes));
-#endif
-    return __builtin_convertvector(bytes, Mask<A>);
+    return widen<A>(bytes);
 }
 
 template <class A> INLINE void store(A* to, Vec<A> value, i64 n) {
@@ -141,6 +148,20 @@ template <class A> INLINE void store(u8* to, Mask<A> value, i64 n) {
         std::memcpy(to, &bytes, sizeof bytes);
     else
         put(to, bytes, n);
+}
+
+// Numbers below 16, two to a byte: those of half of the lanes, and of the other half.
+template <class A> INLINE void store_halves(u8* to, Mask<A> value) {
+    const auto both = (typename Lanes<A>::P)__builtin_convertvector(value, typename Lanes<A>::B);
+    const auto bytes = both[0] | both[1] << 4;
+    std::memcpy(to, &bytes, sizeof bytes);
+}
+template <class A> INLINE Mask<A> load_halves(const u8* from) {
+    using P = typename Lanes<A>::P;
+    std::remove_reference_t<decltype(P{}[0])> bytes;
+    std::memcpy(&bytes, from, sizeof bytes);
+    const P both = P{bytes, bytes >> 4} & decltype(bytes)(0x0f0f0f0f0f0f0f0f);
+    return widen<A>((typename Lanes<A>::B)both);
 }
 
 // Past the caches: a vector or half of one, to a place that is a multiple of the half. What is larger than the caches
@@ -252,9 +273,8 @@ INLINE Vec<float> exponential(Vec<float> x) {
     y = y * r * r + r + 1.0f;
     using U = Lanes<float>::U;
     auto scaled = (Vec<float>)((U)y + ((U)shifted << 23));
-    scaled = x < -87.3f ? Vec<float>{} : scaled;
     scaled = x > 88.7f ? splat(std::numeric_limits<float>::infinity()) : scaled;
-    return x != x ? x : scaled;
+    return x >= -87.3f ? scaled : x < 0 ? Vec<float>{} : x;
 }
 INLINE Vec<double> logarithm(Vec<double> x) {
     for (int lane = 0; lane < 8; lane++) x[lane] = std::log(x[lane]);

@@ -6,8 +6,6 @@
 
 #include "operators.h"
 
-template <class A> INLINE Vec<A> larger(Vec<A> a, Vec<A> b) { return a > b ? a : b; }
-
 template <class A> INLINE Vec<A> sigmoid(Vec<A> v) { return A(1) / (A(1) + exponential(Vec<A>(-v))); }
 
 template <class A, class X> INLINE Vec<A> mean_of(const X& x) {

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from poolbench.pooling.native.build import KERNELS
+from poolbench.pooling.native.fakes import in_halves, largest
 from poolbench.pooling.native.selection import TRITON, backend
 from poolbench.pooling.window import Window, layout, wide
 
@@ -352,13 +353,16 @@ class CellsBackward(torch.autograd.Function):
         (gradient,), (position,) = gradients, ctx.saved_tensors
         rows, columns, width, last = ctx.plan
         pictures, channels, height_out, width_out = ctx.shape
+        lanes = 8 if gradient.dtype == torch.float64 else 16
+        if in_halves(rows, columns):
+            halves = position.view(-1, lanes // 2)
+            position = torch.cat((halves & 15, halves >> 4), 1)
         if last:
-            place = position.view(pictures, height_out, width_out, channels).permute(0, 3, 1, 2)
+            place = position.view(pictures, height_out, width_out, -1)[..., :channels].permute(0, 3, 1, 2)
         else:  # as in a slab: so many planes side by side as a vector has lanes
-            lanes = 8 if gradient.dtype == torch.float64 else 16
             place = position.view(-1, height_out * width_out, lanes).transpose(1, 2).flatten(0, 1)
             place = place[: pictures * channels].view(ctx.shape)
-        wide = max(last - first + 1 for first, last in zip(columns[::2], columns[1::2], strict=True))
+        wide = largest(columns)
         row = place // wide + torch.tensor(rows[::2])[:, None]
         column = place % wide + torch.tensor(columns[::2])
         index = (row * width + column).flatten(2)

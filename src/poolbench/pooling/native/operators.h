@@ -15,7 +15,14 @@ struct Options {
     const void* shares = nullptr;   // of each position, in this picture
 };
 
-template <class A> INLINE Vec<A> magnitude(Vec<A> v) { return v < 0 ? -v : v; }
+template <class A> INLINE Vec<A> magnitude(Vec<A> v) {
+    using I = decltype(+Mask<A>{}[0]);
+    return (Vec<A>)((Mask<A>)v & std::numeric_limits<I>::max());  // without its sign
+}
+
+// One instruction each; of NaN and a number the second of both.
+template <class A> INLINE Vec<A> larger(Vec<A> a, Vec<A> b) { return a > b ? a : b; }
+template <class A> INLINE Vec<A> smaller(Vec<A> a, Vec<A> b) { return a < b ? a : b; }
 
 // Whose gradient at a position follows from that of the window and what is kept of it alone: each Op::part.
 template <class Op> struct Parts {
@@ -108,8 +115,8 @@ struct Median {
         UNROLLED for (int turn = 0; turn < x.count; turn++)
             UNROLLED for (int t = turn % 2; t + 1 < x.count; t += 2) {
                 Vec<A> a = v[t], b = v[t + 1];
-                v[t] = a < b ? a : b;
-                v[t + 1] = a < b ? b : a;
+                v[t] = smaller<A>(a, b);
+                v[t + 1] = larger<A>(b, a);
             }
         lower = upper = Vec<A>{};
         UNROLLED for (int t = 0; t < x.count; t++) {
@@ -167,13 +174,13 @@ struct Mixed : Parts<Mixed> {
     static constexpr bool keeps = true;
     static constexpr bool draws = false;
     static constexpr bool looks = false;
-    static constexpr bool unrolls = false;
+    static constexpr bool unrolls = true;
     static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options& o, const X& x, Vec<A> members, Vec<A>, Vec<A>& y, Mask<A>& position) {
         Vec<A> largest = splat<A>(-INF), sum{};
         position = x.first();
-        for (int t = 0; t < x.count; t++) {
+        UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
             auto wins = ((v > largest) | (v != v)) & x.inside(t);
             largest = wins ? v : largest;
@@ -204,7 +211,7 @@ struct Lp {
     static constexpr bool keeps = false;
     static constexpr bool draws = false;
     static constexpr bool looks = true;
-    static constexpr bool unrolls = false;
+    static constexpr bool unrolls = true;
     static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void powers(A p, const X& x, Vec<A> members, Vec<A>& scale, Vec<A>& mean) {
@@ -220,8 +227,7 @@ struct Lp {
         }
         Vec<A> largest{};
         for (int t = 0; t < x.count; t++) {
-            Vec<A> v = magnitude<A>(x[t]);
-            largest = v > largest ? v : largest;
+            largest = larger<A>(magnitude<A>(x[t]), largest);
         }
         scale = (largest > 0) & (largest <= std::numeric_limits<A>::max()) ? largest : scale;
         sum = Vec<A>{};
@@ -263,7 +269,7 @@ struct Lp {
 // Values are summed by this part of theirs: a window holds fewer than 2^8, so that their sum cannot overflow.
 constexpr double SHARE = 0x1p-8;
 
-template <class A> INLINE Vec<A> positive(Vec<A> v) { return v < 0 ? Vec<A>{} : v; }
+template <class A> INLINE Vec<A> positive(Vec<A> v) { return larger<A>(Vec<A>{}, v); }
 
 struct Stochastic : Parts<Stochastic> {
     static constexpr bool keeps = true;
@@ -331,47 +337,36 @@ struct SoftPool {
     static constexpr bool keeps = false;
     static constexpr bool draws = false;
     static constexpr bool looks = true;
-    static constexpr bool unrolls = false;
+    static constexpr bool unrolls = true;
     static constexpr double padding = -INF;
-    template <class A> INLINE static Vec<A> below(Vec<A> v, Vec<A> limit) {
-        v -= limit;
-        v = v > 0 ? Vec<A>{} : v;
-        return v < -1e4 ? splat<A>(-1e4) : v;
-    }
-    template <class A, class X>
-    INLINE static void mean(const X& x, Vec<A>& largest, Vec<A>& limit, Vec<A>& total, Vec<A>& y) {
-        const A most = std::numeric_limits<A>::max();
-        largest = splat<A>(-INF);
-        for (int t = 0; t < x.count; t++) {
-            Vec<A> v = x[t];
-            largest = (v > largest) | (v != v) ? v : largest;
+
+    // Of each value, as it lies below the largest: its weight, and what both add up to.
+    template <class A, class X> struct Weights {
+        Vec<A> largest = splat<A>(-INF), total{}, y{}, below[X::most], weight[X::most];
+
+        INLINE explicit Weights(const X& x) {
+            const A most = std::numeric_limits<A>::max();
+            UNROLLED for (int t = 0; t < x.count; t++) largest = larger<A>(x[t], largest);
+            const Vec<A> limit = larger<A>(splat<A>(-most), smaller<A>(splat<A>(most), largest));
+            UNROLLED for (int t = 0; t < x.count; t++) {
+                below[t] = larger<A>(splat<A>(-1e4), smaller<A>(Vec<A>{}, x[t] - limit));
+                weight[t] = exponential(below[t]);
+                total += weight[t];
+                y += weight[t] * below[t];
+            }
+            total = total < 1 ? splat<A>(1) : total;
+            y /= total;
         }
-        limit = largest > most ? splat<A>(most) : largest;
-        limit = limit < -most ? splat<A>(-most) : limit;
-        total = y = Vec<A>{};
-        for (int t = 0; t < x.count; t++) {
-            Vec<A> v = below<A>(x[t], limit), weight = exponential(v);
-            total += weight;
-            y += weight * v;
-        }
-        total = total < 1 ? splat<A>(1) : total;
-        y /= total;
-    }
+    };
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
-        Vec<A> largest, limit, total;
-        mean<A>(x, largest, limit, total, y);
-        y += largest;
+        const Weights<A, X> w(x);
+        y = w.y + w.largest;
     }
     template <class A, class X, class Give>
     INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
-        Vec<A> largest, limit, total, y;
-        mean<A>(x, largest, limit, total, y);
-        g /= total;
-        y -= 1;
-        for (int t = 0; t < x.count; t++) {
-            Vec<A> v = below<A>(x[t], limit);
-            give(t, g * exponential(v) * (v - y));
-        }
+        const Weights<A, X> w(x);
+        const Vec<A> share = g / w.total, y = w.y - 1;
+        UNROLLED for (int t = 0; t < x.count; t++) give(t, share * w.weight[t] * (w.below[t] - y));
     }
 };

@@ -65,11 +65,13 @@ struct Taps {
     int count = 0, news = 0;
     i64 offset[NONE], target[NONE];  // in what is read, and in what the gradient is written to
     i64 fresh[NONE];                 // what the window below reads that no window has read before
+    i64 column[NONE];                // from the window's first
     u8 number[NONE];
 
-    void add(i64 from, i64 to, int place) {
+    void add(i64 from, i64 to, i64 along, int place) {
         offset[count] = from;
         target[count] = to;
+        column[count] = along;
         number[count++] = u8(place);
     }
 };
@@ -102,6 +104,7 @@ template <class A, class In, int N, bool Whole> struct Windows {
     const Offsets<N>& taps;
     i64 lanes;
     const Window* row;  // of NCHW with padding: to tell what lies inside
+    const i64* columns;
     i64 column, width;
     const int count = taps.count;
 
@@ -123,8 +126,7 @@ template <class A, class In, int N, bool Whole> struct Windows {
     INLINE Mask<A> inside(int t) const {
         if (!row) return number<A>(-1);
         using I = decltype(+Mask<A>{}[0]);
-        I first = I(column * row->sw - row->left + place(t) % row->kw * row->dw);
-        Mask<A> here = steps<A>() * I(row->sw) + first;
+        const Mask<A> here = steps<A>() * I(row->sw) + I(column * row->sw - row->left + columns[t]);
         return (here >= 0) & (here < I(width));
     }
 };
@@ -174,7 +176,7 @@ INLINE void forward_run(const Options& options, const Chance& chance, const Taps
     constexpr int L = Lanes<A>::count;
     const Offsets<N> offsets(taps, taps.offset);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
-        Windows<A, In, N, decltype(whole)::value> x{run.x + at, offsets, n, Planar ? run.row : nullptr, at, run.width};
+        Windows<A, In, N, decltype(whole)::value> x{run.x + at, offsets, n, Planar ? run.row : nullptr, taps.column, at, run.width};
         if constexpr (!Planar) x.fetch(taps);
         Vec<A> y, uniform{};
         Mask<A> position{};
@@ -203,7 +205,7 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
     const Offsets<N> offsets(taps, taps.offset), targets(taps, taps.target);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
         constexpr bool Full = decltype(whole)::value;
-        Windows<A, In, N, Full || Planar> x{run.x + at, offsets, n, Planar ? run.row : nullptr, at, run.width};
+        Windows<A, In, N, Full || Planar> x{run.x + at, offsets, n, Planar ? run.row : nullptr, taps.column, at, run.width};
         if constexpr (!Planar && Op::looks) x.fetch(taps);
         Mask<A> position{};
         if constexpr (Op::keeps) position = load<A>(run.position + at, Full ? L : n);
@@ -271,6 +273,7 @@ template <class A> struct Grid {
     const Window& window;
     i64 h, w, needed, pitch, plane, even, odd;  // where the first and the second column of the map lie
     bool flat;  // rows follow one another without a gap, so that the plane is one long row
+    std::vector<i64> gaps;  // where the padding beside a row lies
 
     Grid(const Window& window, const Maps& maps) : window(window), h(maps.h), w(maps.w) {
         needed = std::max(window.left + w, (window.ow - 1) * window.sw + window.extent_w());
@@ -283,6 +286,9 @@ template <class A> struct Grid {
         plane = distance;
         even = at(window.left);
         odd = at(window.left + 1);
+        gaps.clear();
+        for (i64 column = 0; column < needed; column++)
+            if (column < window.left || column >= window.left + w) gaps.push_back(at(column));
     }
     i64 size() const { return window.sw * plane; }
     bool padded() const { return window.left > 0 || needed > window.left + w; }
@@ -292,17 +298,8 @@ template <class A> struct Grid {
         if (flat) return row(from, to, h * w);
         for (i64 y = 0; y < h; y++, from += w, to += pitch) {
             row(from, to, w);
-            beside([&](i64 column, i64 source) { to[at(column)] = source < 0 ? padding : to[at(source)]; });
+            for (i64 gap : gaps) to[gap] = padding;
         }
-    }
-    // Calls f(column, source) for the padded columns of a row that lie outside of the map.
-    template <class F> INLINE void beside(F f) const {
-        auto call = [&](i64 column) INLINED {
-            i64 source = window.source(column - window.left, w);
-            f(column, source < 0 ? -1 : window.left + source);
-        };
-        for (i64 column = 0; column < window.left; column++) call(column);
-        for (i64 column = window.left + w; column < needed; column++) call(column);
     }
     // What lies beyond the row is overwritten by the next.
     template <class In> INLINE void row(const In* from, A* to, i64 length) const {
@@ -321,11 +318,7 @@ template <class A> struct Grid {
     }
     template <class Out> void empty(A* from, Out* to, bool past) const {
         if (flat) return line(from, to, h * w, past);
-        for (i64 y = 0; y < h; y++, from += pitch, to += w) {
-            if (window.border)
-                beside([&](i64 column, i64 source) { from[at(source)] += from[at(column)]; });
-            line(from, to, w, past);
-        }
+        for (i64 y = 0; y < h; y++, from += pitch, to += w) line(from, to, w, past);
     }
     template <class Out> INLINE void line(const A* from, Out* to, i64 length, bool past) const {
         auto write = [&](i64 i, Vec<A> value) INLINED {
@@ -359,11 +352,11 @@ template <class A> struct Grid {
     void taps(i64 i, Taps& found) const {
         found.count = 0;
         for (i64 r = 0; r < window.kh; r++) {
-            i64 start = i * window.sh - window.top, y = window.source(start + r * window.dh, h);
-            if (y < 0) continue;
+            i64 start = i * window.sh - window.top, y = start + r * window.dh;
+            if (y < 0 || y >= h) continue;
             for (i64 c = 0; c < window.kw; c++) {
-                i64 place = r * window.kw + c, offset = (y - start) * pitch + at(c * window.dw);
-                if (window.centre < 0 || place == window.centre) found.add(offset, offset, int(place));
+                i64 place = r * window.kw + c, column = c * window.dw, offset = (y - start) * pitch + at(column);
+                if (window.centre < 0 || place == window.centre) found.add(offset, offset, column, int(place));
             }
         }
     }
@@ -380,7 +373,7 @@ struct Task {
         if (!options.shares) return options;
         return {options.number, (const A*)options.shares + picture * window.kh * window.kw};
     }
-    bool apart() const { return !window.border && window.sh >= window.extent_h() && window.sw >= window.extent_w(); }
+    bool apart() const { return window.sh >= window.extent_h() && window.sw >= window.extent_w(); }
     // Calls f(place) for the places of the map that lie in no window, or for all where windows do not tile it.
     template <class F> INLINE void uncovered(F f) const {
         const Window& k = window;
@@ -461,12 +454,12 @@ inline void taps_of(const Task& task, i64 i, i64 origin, i64 row, i64 slots, Tap
     const Maps& m = task.maps;
     taps.count = taps.news = 0;
     for (i64 r = 0; r < k.kh; r++) {
-        i64 y = k.source(i * k.sh - k.top + r * k.dh, m.h);
-        if (y < 0) continue;
+        i64 y = i * k.sh - k.top + r * k.dh;
+        if (y < 0 || y >= m.h) continue;
         for (i64 c = 0; c < k.kw; c++) {
-            i64 place = r * k.kw + c, source = k.source(origin + c * k.dw, m.w), column = source - origin;
-            if (source < 0 || (k.centre >= 0 && place != k.centre)) continue;
-            taps.add((y * m.w + column) * m.c, y % slots * row + column * (row / m.w), int(place));
+            i64 place = r * k.kw + c, column = c * k.dw;
+            if (origin + column < 0 || origin + column >= m.w || (k.centre >= 0 && place != k.centre)) continue;
+            taps.add((y * m.w + column) * m.c, y % slots * row + column * (row / m.w), column, int(place));
             if (y + k.sh < m.h && r * k.dh >= k.extent_h() - k.sh && c * k.dw >= k.extent_w() - k.sw)
                 taps.fresh[taps.news++] = taps.offset[taps.count - 1] + k.sh * m.w * m.c;
         }
@@ -504,7 +497,7 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
     constexpr int L = Lanes<A>::count;
     const Window& k = task.window;
     const Maps& m = task.maps;
-    i64 slots = Add && !k.border ? k.extent_h() : m.h, pixel = Add ? channels : m.c, row = m.w * pixel, done = 0;
+    i64 slots = Add ? k.extent_h() : m.h, pixel = Add ? channels : m.c, row = m.w * pixel, done = 0;
     auto sum = room<A>(Add ? slots * row : 0);
     const Options options = task.of<A>(picture);
     const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.c);
@@ -534,7 +527,7 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
     if (!Add)
         task.uncovered([&](i64 place) INLINED { std::memset((void*)(to + place * m.c), 0, channels * sizeof(Out)); });
     for (i64 i = 0; i < k.oh; i++) {
-        if (Add && !k.border) finish(std::clamp<i64>(i * k.sh - k.top, done, m.h));
+        if (Add) finish(std::clamp<i64>(i * k.sh - k.top, done, m.h));
         along(task.columns(), k.ow, [&](i64 j, i64 repeat) INLINED {
             i64 origin = j * k.sw - k.left, place = ((picture * k.oh + i) * k.ow + j) * m.c + first;
             taps_of(task, i, origin, row, slots, taps);
