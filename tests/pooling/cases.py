@@ -1,6 +1,7 @@
 """A valid module and input for any operator of the registry, fixed or drawn by hypothesis."""
 
 import typing
+from functools import cache
 from types import UnionType
 from typing import Any
 
@@ -70,6 +71,18 @@ def example(name: str, dtype: torch.dtype = torch.float64, device: str = "cpu") 
     return build(spec).to(device, dtype), (x.to(device, dtype), *(each.to(device, boxes_dtype) for each in boxes))
 
 
+@cache  # a strategy takes longer to make than to draw from
+def sizes(low: int, high: int) -> st.SearchStrategy[Size]:
+    """One number for both axes, or two."""
+    return st.one_of(st.integers(low, high), st.tuples(st.integers(low, high), st.integers(low, high)))
+
+
+@cache
+def paddings(high: int) -> st.SearchStrategy[Padding]:
+    """'same', or up to so many pixels."""
+    return st.one_of(st.just("same"), sizes(0, high))
+
+
 @st.composite
 def windows(draw: st.DrawFn, spec: pooling.Spec) -> tuple[dict[str, Any], tuple[int, ...]]:
     """Options of any operator with an ordinary window, or with none, and a shape that they fit."""
@@ -79,9 +92,6 @@ def windows(draw: st.DrawFn, spec: pooling.Spec) -> tuple[dict[str, Any], tuple[
         if option.type is bool and name not in ("ceil_mode", "return_indices")
     }
 
-    def sizes(low: int, high: int) -> st.SearchStrategy[Size]:
-        return st.one_of(st.integers(low, high), st.tuples(st.integers(low, high), st.integers(low, high)))
-
     for name, high in (("kernel_size", 4), ("stride", 4), ("dilation", 2)):
         if name in spec.options:
             options[name] = draw(sizes(1, high))
@@ -89,7 +99,7 @@ def windows(draw: st.DrawFn, spec: pooling.Spec) -> tuple[dict[str, Any], tuple[
     extent = 1 + (kernel - 1) * options.get("dilation", 1)
     border = np.zeros(2, int)
     if "padding" in spec.options:
-        padding: Padding = draw(st.one_of(st.just("same"), sizes(0, int(kernel.min()) // 2)))
+        padding = draw(paddings(int(kernel.min()) // 2))
         options["padding"] = padding
         border = extent if padding == "same" else np.broadcast_to(np.array(padding), 2)
     if "ceil_mode" in spec.options:

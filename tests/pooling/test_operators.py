@@ -78,28 +78,25 @@ def test_every_operator_has_a_reference() -> None:
 
 
 @every_operator
-@given(data=st.data(), seed=SEEDS, ties=st.booleans())
-def test_value(name: str, data: st.DataObject, seed: int, ties: bool) -> None:
-    """The value is that of the slow reference."""
-    spec, (options, shape) = pooling.spec(name), data.draw(cases(name))
-    module, given = build(spec, channels_of(spec, shape), seed, **options), inputs(spec, shape, seed, ties)
-    close(tensor(module(*given)), reference(name, module, given), 1e-9)
-
-
-@every_operator
 @given(data=st.data(), seed=SEEDS)
-def test_gradient(name: str, data: st.DataObject, seed: int) -> None:
-    """The gradient by the input and the learned numbers is that of the reference, by differences along a direction."""
+def test_value_and_gradient(name: str, data: st.DataObject, seed: int) -> None:
+    """The value is that of the slow reference, of few numbers, too, many of them equal.
+
+    The gradient by the input and the learned numbers is the reference's, by differences along a direction.
+    """
     spec, (options, shape) = pooling.spec(name), data.draw(cases(name))
-    module, (x, *boxes) = build(spec, channels_of(spec, shape), seed, **options), inputs(spec, shape, seed)
+    module, ties = build(spec, channels_of(spec, shape), seed, **options), inputs(spec, shape, seed, ties=True)
+    close(tensor(module(*ties)), reference(name, module, ties), 1e-9)
+    x, *boxes = inputs(spec, shape, seed)
     variables = differentiable(module, (x,))
     output = tensor(module(variables[0], *boxes))
+    close(output, reference(name, module, (x, *boxes)), 1e-9)
     cotangent, *directions = (torch.randn_like(each) for each in (output, *variables))
     gradients = torch.autograd.grad(output, variables, cotangent, allow_unused=True)
     slope = sum(float((g * d).sum()) for g, d in zip(gradients, directions, strict=True) if g is not None)
 
     def along(distance: float) -> float:
-        moved = copy.deepcopy(module)
+        moved = copy.deepcopy(module) if directions[1:] else module
         with torch.no_grad():
             for parameter, direction in zip(differentiable(moved, (x,))[1:], directions[1:], strict=True):
                 parameter += distance * direction

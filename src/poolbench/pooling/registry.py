@@ -67,7 +67,7 @@ class Spec:
         """Whether the operator has to know how many channels its input has."""
         return "channels" in self._arguments
 
-    @property
+    @cached_property
     def options(self) -> dict[str, Option]:
         """Every option with its type and default, in the order of the constructor."""
         types = typing.get_type_hints(self.operator.__init__)
