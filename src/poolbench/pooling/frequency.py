@@ -95,16 +95,16 @@ class Spectral(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with full_precision(x):
             high = wide(x)
-            rows, columns = (
-                crop(size, (size - 1) // stride + 1).to(high)
-                for size, stride in zip(x.shape[-2:], self.stride, strict=True)
-            )
+            axes = [(size, (size - 1) // stride + 1) for size, stride in zip(x.shape[-2:], self.stride, strict=True)]
+            matrices = {axis: crop(*axis).to(high) for axis in axes}  # a square map needs one
+            rows, columns = (matrices[axis] for axis in axes)
             if layout(x) == torch.channels_last:  # channels stay neighbours, and nothing is copied
                 y = (rows @ high.permute(0, 2, 3, 1).flatten(2)).unflatten(2, (high.shape[3], -1))
                 y = (columns @ y).permute(0, 3, 1, 2)
             else:
                 y = rows @ (high @ columns.T)
-            return (y + 0 * y).to(x.dtype, memory_format=layout(x))  # an infinite number becomes NaN
+            y = y.add(y.detach(), alpha=0)  # an infinite number becomes NaN
+            return y.to(x.dtype, memory_format=layout(x))
 
 
 def crop(size: int, smaller: int) -> Tensor:

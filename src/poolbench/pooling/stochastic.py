@@ -165,7 +165,7 @@ class MixedCoin(Local):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             heads = torch.rand(*x.shape[:2], 1, 1, device=x.device) < 0.5
-            self.lead += (2 * heads.long() - 1).sum(0)
+            self.lead += 2 * heads.sum(0) - len(heads)
         else:
             heads = self.lead >= 0
         pooled = torch.where(heads, maximum(x, self.window), self.average(x))

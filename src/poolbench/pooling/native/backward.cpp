@@ -1,5 +1,6 @@
 // The operators that slide a window, backward.
 #include "dispatch.h"
+#include "gather.h"
 
 template <class Op, bool Add, class A, class Out>
 void backward(const Task& task, const void* x, const void* g, const u8* position, void* to) {

@@ -19,6 +19,7 @@ HEADERS = (
     "operators.h",
     "learned.h",
     "slide.h",
+    "gather.h",
     "slab.h",
     "tensors.h",
     "dispatch.h",

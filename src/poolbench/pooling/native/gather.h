@@ -1,0 +1,220 @@
+// The way back of windows that overlap, of operators that do not look at the input again: each place of the map gathers
+// its parts from the windows that it lies in, is written once, and nothing is summed in memory.
+#pragma once
+
+#include "slide.h"
+
+// A window that a place of an axis lies in, which of its positions it is, and how many positions an average of it counts.
+template <class A> struct Cover {
+    i64 window, position;
+    A members;
+};
+
+// Places `stride` apart along an axis; the windows of each are those of the first, shifted.
+template <class A> struct Covered {
+    i64 first, number;
+    std::vector<Cover<A>> by;
+};
+
+template <class A>
+std::vector<Covered<A>> covered(i64 size, i64 count, i64 stride, i64 before, i64 kernel, i64 spread, const A* members) {
+    std::vector<std::vector<Cover<A>>> by(size);
+    for (i64 i = 0; i < count; i++)
+        for (i64 k = 0; k < kernel; k++) {
+            i64 place = i * stride - before + k * spread;
+            if (0 <= place && place < size) by[place].push_back({i, k, members[i]});
+        }
+    auto alike = [&](i64 place) {
+        const auto &one = by[place], &other = by[place + stride];
+        return std::equal(one.begin(), one.end(), other.begin(), other.end(), [](auto a, auto b) {
+            return a.window + 1 == b.window && a.position == b.position && a.members == b.members;
+        });
+    };
+    std::vector<Covered<A>> found;
+    for (i64 phase = 0; phase < std::min(stride, size); phase++)
+        for (i64 place = phase; place < size; place += stride) {
+            found.push_back({place, 1, by[place]});
+            for (; place + stride < size && alike(place); place += stride) found.back().number++;
+        }
+    return found;
+}
+
+// Places of a row, a stride apart, and what each gathers from: windows, from the first of the row's, and which of their
+// positions it is.
+template <class A> struct Patch {
+    i64 first, number;
+    std::vector<i64> offset;
+    std::vector<u8> place;
+    std::vector<A> members;
+
+    void add(const Window& window, i64 from, i64 position, A counted) {
+        if (window.centre >= 0 && position != window.centre) return;
+        offset.push_back(from);
+        place.push_back(u8(position));
+        members.push_back(counted);
+    }
+};
+
+// Which windows each place gathers from.
+template <class A> struct Gather {
+    struct Row {
+        i64 windows, kind, place;  // its first row of windows, its kind, and which row it is when they are sorted by kind
+    };
+    struct Kind {
+        i64 number;
+        std::vector<Patch<A>> patches;
+    };
+    const Members<A>& members;
+    std::vector<Row> rows;
+    std::vector<Kind> kinds;
+    // In NCHW rows of windows are copied, each `pitch` from the one before, with so many numbers before the first.
+    const i64 before, pitch;
+
+    Gather(const Task& task, const Members<A>& members)
+        : members(members), rows(task.maps.h), before((task.window.extent_w() - 1) / task.window.sw),
+          pitch(before + std::max(task.window.ow, (task.window.left + task.maps.w - 1) / task.window.sw + 1)) {
+        const Window& k = task.window;
+        const Maps& m = task.maps;
+        const auto columns = covered<A>(m.w, k.ow, k.sw, k.left, k.kw, k.dw, members.columns.get());
+        i64 place = 0;
+        for (const auto& row : covered<A>(m.h, k.oh, k.sh, k.top, k.kh, k.dh, members.rows.get())) {
+            for (i64 y = 0; y < row.number; y++) rows[row.first + y * k.sh] = {y, i64(kinds.size()), place++};
+            auto& patches = kinds.emplace_back(Kind{row.number, {}}).patches;
+            if (m.last) {
+                for (const auto& column : columns) {
+                    auto& patch = patches.emplace_back(Patch<A>{column.first, column.number});
+                    for (auto [i, r, tall] : row.by)
+                        for (auto [j, c, wide] : column.by)
+                            patch.add(k, (i * k.ow + j) * m.c, r * k.kw + c, tall * wide);
+                }
+                continue;
+            }
+            for (i64 phase = 0; phase < k.sw; phase++) {
+                auto& patch = patches.emplace_back(Patch<A>{phase, pitch});
+                for (auto [i, r, tall] : row.by)
+                    for (i64 c = k.kw - 1; c >= 0; c--)
+                        if (i64 back = c * k.dw - phase; back >= 0 && back % k.sw == 0)
+                            patch.add(k, i * pitch + before - back / k.sw, r * k.kw + c, tall);
+            }
+        }
+    }
+};
+
+// A function of 1, 2, 4 or any number of windows.
+template <class F> INLINE void by_windows(size_t count, F f) {
+    if (count == 1) return f(std::integral_constant<int, 1>{});
+    if (count == 2) return f(std::integral_constant<int, 2>{});
+    if (count == 4) return f(std::integral_constant<int, 4>{});
+    f(std::integral_constant<int, 0>{});
+}
+
+// What a vector of places gathers. In NCHW each window has its own number of members.
+template <class Op, int N, class A> struct Gathered {
+    const Options& options;
+    const int count;
+    i64 own_offset[N + 1];
+    u8 own_place[N + 1];
+    A own_members[N + 1];
+    const i64* offset = own_offset;
+    const u8* place = own_place;
+    const A* members = own_members;
+
+    Gathered(const Options& options, const Patch<A>& patch) : options(options), count(patch.offset.size()) {
+        if (N) {  // copied: else whatever is written might change them
+            std::copy_n(patch.offset.data(), N, own_offset);
+            std::copy_n(patch.place.data(), N, own_place);
+            std::copy_n(patch.members.data(), N, own_members);
+        } else {
+            offset = patch.offset.data();
+            place = patch.place.data();
+            members = patch.members.data();
+        }
+    }
+    template <class In> INLINE Vec<A> sum(const In* g, const u8* position, const A* each, i64 n) const {
+        Vec<A> sum{};
+        UNROLLED for (int t = 0; t < (N ? N : count); t++) {
+            Mask<A> found{};
+            if constexpr (Op::keeps) found = load<A>(position + offset[t], n);
+            Vec<A> counted = each ? load<A>(each + offset[t]) : splat<A>(members[t]);
+            sum += Op::template part<A>(options, counted, load<A>(g + offset[t], n), found, place[t]);
+        }
+        return sum;
+    }
+};
+
+template <class Op, class A, class Out>
+void gather_pixels(const Task& task, const Gather<A>& gather, const Out* g, const u8* position, Out* to, i64 picture,
+    i64 first, i64 channels) {
+    const Window& k = task.window;
+    const Maps& m = task.maps;
+    const Options options = task.of<A>(picture);
+    const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.c);
+    constexpr int L = Lanes<A>::count;
+    to += picture * m.h * m.w * m.c + first;
+    for (auto [windows, kind, _] : gather.rows) {
+        const i64 start = (picture * k.oh + windows) * k.ow * m.c + first;
+        for (const auto& patch : gather.kinds[kind].patches)
+            by_windows(patch.offset.size(), [&](auto count) INLINED {
+                const Gathered<Op, decltype(count)::value, A> gathered(options, patch);
+                const Out* from = g + start;
+                const u8* found = Op::keeps ? position + start : nullptr;
+                Out* into = to + patch.first * m.c;
+                auto block = [&](i64 at, i64 n) INLINED {
+                    Vec<A> sum = gathered.sum(from + at, found + at, nullptr, n);
+                    if (past)
+                        stream<A>(into + at, sum, n);
+                    else
+                        store<A>(into + at, sum, n);
+                };
+                for (i64 i = 0; i < patch.number; i++, from += m.c, found += m.c, into += k.sw * m.c) {
+                    i64 at = 0;
+                    for (; at + L <= channels; at += L) block(at, L);
+                    if (at < channels) block(at, channels - at);
+                }
+            });
+        to += m.w * m.c;
+    }
+    if (past) settled();
+}
+
+template <class Op, class A, class Out>
+void gather_planes(const Task& task, const Gather<A>& gather, const Out* g, const u8* position, Out* to, i64 begin,
+    i64 end) {
+    constexpr int L = Lanes<A>::count;
+    const Window& k = task.window;
+    const Maps& m = task.maps;
+    const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.w);
+    const i64 pitch = gather.pitch, windows = (k.oh + 1) * pitch + 2 * L;
+    Grid<A> grid(k, m);
+    grid.apart(m.h * pitch + 2 * L);
+    auto values = room<A>(windows), each = room<A>(windows), made = room<A>(grid.size());
+    std::vector<u8> places(windows, NONE);
+    std::fill_n(each.get(), windows, A(1));
+    for (i64 i = 0; i < k.oh; i++)
+        for (i64 j = 0; j < k.ow; j++)
+            each[i * pitch + gather.before + j] = gather.members.rows[i] * gather.members.columns[j];
+    for (i64 plane = begin; plane < end; plane++) {
+        const Options options = task.of<A>(plane / m.c);
+        for (i64 i = 0; i < k.oh; i++)
+            for (i64 j = 0; j < k.ow; j += L) {
+                const i64 from = (plane * k.oh + i) * k.ow + j, into = i * pitch + gather.before + j;
+                store<A>(values.get() + into, load<A>(g + from, k.ow - j), k.ow - j);
+                if constexpr (Op::keeps)
+                    store<A>(places.data() + into, load<A>(position + from, k.ow - j), k.ow - j);
+            }
+        A* into = made.get();
+        for (const auto& kind : gather.kinds) {
+            for (const auto& patch : kind.patches)
+                by_windows(patch.offset.size(), [&](auto count) INLINED {
+                    const Gathered<Op, decltype(count)::value, A> gathered(options, patch);
+                    A* row = into + patch.first * grid.plane;
+                    for (i64 at = 0; at < kind.number * pitch; at += L)
+                        store<A>(row + at, gathered.sum(values.get() + at, places.data() + at, each.get() + at, L), L);
+                });
+            into += kind.number * pitch;  // what was written beyond is written over
+        }
+        for (i64 y = 0; y < m.h; y++)
+            grid.line(made.get() + gather.rows[y].place * pitch, to + (plane * m.h + y) * m.w, m.w, past);
+    }
+    if (past) settled();
+}
