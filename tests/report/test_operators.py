@@ -37,8 +37,8 @@ def test_every_operator_that_cells_use_has_one_card(evaluation: Evaluate) -> Non
     assert [each.key for each in found["max"].columns] == [
         "test.top1",
         "shift.consistency",
-        "cost.step_ms",
-        "cost.pool_step_ms",
+        "cost.step",
+        "cost.pool_step",
         "cost.bytes_saved",
     ]
 

@@ -71,7 +71,7 @@ def test_another_task_has_its_own_figures_and_no_others(evaluation: Evaluate) ->
     results = []
     for place, cell in enumerate(("align", "pool")):
         for seed in range(2):
-            whole = evaluation(step_ms=50 + place)
+            whole = evaluation(step=50 + place)
             kept = {key: whole[key] for key in ("schema", "environment", "data", "pictures", "cost", "duration")}
             figures = {"test": {"images": 10, "map": 0.5 - place / 10 + seed / 100}, "speed": {"ratio": 20.0}}
             rows = [{"epoch": 1, "validation_loss": 0.5}]

@@ -38,7 +38,7 @@ def test_a_segmenter_with_a_context(figures):
     assert 0 <= found["test"]["boundary_iou"] <= found["test"]["miou"] <= found["test"]["pixels"] <= 1
     assert found["labels"]["context"] == "ppm"
     assert len(found["pictures"]) == 6
-    assert summary([found]).keys() == {"miou", "boundary_iou", "step_ms", "seeds"}
+    assert summary([found]).keys() == {"miou", "boundary_iou", "step", "seeds"}
 
 
 def test_a_classifier_of_pictures_in_full(figures):
@@ -47,7 +47,7 @@ def test_a_classifier_of_pictures_in_full(figures):
     assert 10 < found["test"]["images"] <= 20  # those that have an object
     assert found["scale"].keys() == {"half", "three_quarters", "five_quarters", "half_more"}
     assert found["validation"]["images"] == 3  # a twentieth of 60
-    assert summary([found]).keys() == {"accuracy", "step_ms", "seeds"}
+    assert summary([found]).keys() == {"accuracy", "step", "seeds"}
 
 
 def test_a_flattened_map_is_of_one_size(figures):

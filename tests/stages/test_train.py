@@ -327,4 +327,4 @@ def test_a_detector_trains_and_is_evaluated_from_its_folder(workplace, served):
     assert len(figures["pictures"]) == 6
     cost = cost_run(run)
     assert cost["multiply_adds"] > 0
-    assert cost["step_ms"] > 0
+    assert cost["step"] > 0

@@ -58,5 +58,5 @@ __all__ = [
     "told",
 ]
 
-SCHEMA = 3
+SCHEMA = 4
 """Of what the stage `evaluate` writes and the report reads."""

@@ -2,9 +2,10 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,25 +16,30 @@ from torch.overrides import TorchFunctionMode
 
 from poolbench.evaluation.energy import counter
 
-REPEATS = 3
+TURNS = 5
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Times are medians, in milliseconds for 1,000 pictures."""
+    """Times are multiples of the yardstick's, taken in turns with it: medians over the turns.
+
+    A machine that others use too may take twice as long a minute later; that both of a turn are as slow cancels out.
+    """
 
     parameters: int
     multiply_adds: int
     """Of one picture, in convolutions and matrix products."""
-    forward_ms: float
-    step_ms: float
+    forward: float
+    step: float
     """Forward and backward of the whole network."""
-    pool_step_ms: float
+    pool_step: float
     """Forward and backward of the operators in the slots alone."""
     bytes_saved: float
     """What the slots' operators keep for the backward, of one picture."""
     energy_j: float | None
     """Joules of the device for the step with 1,000 pictures; None where the machine does not tell."""
+    yardstick_ms: float
+    """A step of the yardstick with 1,000 pictures, in milliseconds."""
 
 
 class MultiplyAdds(TorchFunctionMode):
@@ -56,6 +62,14 @@ class MultiplyAdds(TorchFunctionMode):
         return made
 
 
+def yardstick(images: Tensor) -> nn.Module:
+    """Three convolutions of 3x3, to 16, 32 and 64 channels, each with ReLU and max pooling: what times are multiples of."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise((images.shape[1], 16, 32, 64)):
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+    return nn.Sequential(*layers).to(images.device, memory_format=torch.channels_last)
+
+
 def cost(network: nn.Module, slots: Mapping[str, nn.Module], images: Tensor) -> Cost:
     """Measure `network` on `images` (N, C, H, W), and apart the operators that stand in its `slots`."""
     inputs: dict[str, Tensor] = {}
@@ -69,9 +83,6 @@ def cost(network: nn.Module, slots: Mapping[str, nn.Module], images: Tensor) -> 
         network(images)
     for hook in hooks:
         hook.remove()
-    with torch.no_grad():
-        forward = _median(partial(network, images), images)
-    network.train()
     kept = 0
 
     def keep(tensor: Tensor) -> Tensor:
@@ -79,24 +90,38 @@ def cost(network: nn.Module, slots: Mapping[str, nn.Module], images: Tensor) -> 
         kept += tensor.numel() * tensor.element_size()
         return tensor
 
-    slots_step = 0.0
+    network.train()
     for slot, operator in slots.items():
-        received = inputs[slot].requires_grad_()
         with saved_tensors_hooks(keep, lambda tensor: tensor):
-            operator(received)
-        slots_step += _median(partial(_step, operator, received), images)
-    joules = counter(images.device)
-    before = joules() if joules else 0.0
-    step = _median(partial(_step, network, images), images)
-    used = 1e3 * (joules() - before) / (REPEATS + 1) / len(images) if joules else None
+            operator(inputs[slot].requires_grad_())
+
+    def forward() -> None:
+        network.eval()
+        with torch.no_grad():
+            network(images)
+        network.train()
+
+    def pool_step() -> None:
+        for slot, operator in slots.items():
+            _step(operator, inputs[slot])
+
+    measure, pixels, step = yardstick(images), images.float(), partial(_step, network, images)
+    reference, *times = _in_turns([partial(_step, measure, pixels), forward, step, pool_step], images.is_cuda)
+    multiples = [statistics.median(own / unit for own, unit in zip(each, reference, strict=True)) for each in times]
+    joules, used = counter(images.device), None
+    if joules:
+        before = joules()
+        _in_turns([step], images.is_cuda)
+        used = 1e3 * (joules() - before) / (TURNS + 1) / len(images)
     return Cost(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         multiply_adds=arithmetic.total // len(images),
-        forward_ms=forward,
-        step_ms=step,
-        pool_step_ms=slots_step,
+        forward=multiples[0],
+        step=multiples[1],
+        pool_step=multiples[2],
         bytes_saved=kept / len(images),
         energy_j=used,
+        yardstick_ms=1e6 * statistics.median(reference) / len(images),
     )
 
 
@@ -105,13 +130,14 @@ def _step(module: nn.Module, x: Tensor) -> None:
     y.backward(torch.ones_like(y))
 
 
-def _median(run: Callable[[], object], images: Tensor) -> float:
-    """Median time in milliseconds for 1,000 pictures, the first run left out."""
-    times = []
-    for _ in range(REPEATS + 1):
-        start = time.perf_counter()
-        run()
-        if images.is_cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return 1e6 * statistics.median(times[1:]) / len(images)
+def _in_turns(runs: Sequence[Callable[[], object]], cuda: bool) -> list[list[float]]:
+    """Seconds that each takes, in turns; the first turn is left out."""
+    times: list[list[float]] = [[] for _ in runs]
+    for _ in range(TURNS + 1):
+        for run, own in zip(runs, times, strict=True):
+            start = time.perf_counter()
+            run()
+            if cuda:
+                torch.cuda.synchronize()
+            own.append(time.perf_counter() - start)
+    return [own[1:] for own in times]

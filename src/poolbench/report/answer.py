@@ -37,7 +37,7 @@ def answer(study: Mapping[str, Any]) -> dict[str, str]:
 def topic(key: str) -> str:
     """What a metric is about, in a word.
 
-    >>> topic("cost.step_ms"), topic("test.macro_f1")
+    >>> topic("cost.step"), topic("test.macro_f1")
     ('Speed', 'Macro F1')
     """
     title = metric(key).title

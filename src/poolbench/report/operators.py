@@ -12,7 +12,7 @@ from poolbench.report.drawings import grey, signed
 from poolbench.report.records import METRICS, Metric
 from poolbench.report.summary import RANKED, SETTING, Json, estimated
 
-COST = ("cost.pool_step_ms", "cost.bytes_saved")
+COST = ("cost.pool_step", "cost.bytes_saved")
 """What a card shows of an operator's own cost."""
 CHANNELS = 64
 """Where the number of learned numbers is given."""

@@ -34,7 +34,7 @@ class Metric:
     def best(self) -> str:
         """What the leader has.
 
-        >>> metric("cost.step_ms").best
+        >>> metric("cost.step").best
         'shortest training step'
         """
         if self.timed:
@@ -44,7 +44,7 @@ class Metric:
     @property
     def timed(self) -> bool:
         """Whether it is a time, which differs by factors."""
-        return self.unit in ("ms", "s")
+        return self.unit in ("×", "ms", "s")
 
     @property
     def step(self) -> str:
@@ -62,8 +62,8 @@ class Metric:
     def quantity(self, value: float) -> str:
         """The value with its unit, which no line break parts from it.
 
-        >>> metric("cost.step_ms").quantity(61.24)
-        '61.2\\xa0ms'
+        >>> metric("cost.step").quantity(1.224)
+        '1.22\\xa0×'
         """
         return f"{self.number(value)}\N{NO-BREAK SPACE}{self.unit}" if self.unit else self.number(value)
 
@@ -144,9 +144,10 @@ METRICS = (
     _share("test.pixels", "pixel accuracy"),
     Metric("cost.parameters", "parameters", digits=0, higher_is_better=False),
     Metric("cost.multiply_adds", "multiply-adds", "M", 1e-6, 2, higher_is_better=False),
-    Metric("cost.forward_ms", "forward", "ms", higher_is_better=False),
-    Metric("cost.step_ms", "training step", "ms", higher_is_better=False),
-    Metric("cost.pool_step_ms", "pooling's part of the step", "ms", higher_is_better=False),
+    Metric("cost.forward", "forward", "×", digits=2, higher_is_better=False),
+    Metric("cost.step", "training step", "×", digits=2, higher_is_better=False),
+    Metric("cost.pool_step", "pooling's part of the step", "×", digits=2, higher_is_better=False),
+    Metric("cost.yardstick_ms", "yardstick's step", "ms", higher_is_better=False),
     Metric("cost.bytes_saved", "kept for backward", "kB", 1e-3, higher_is_better=False),
     Metric("cost.energy_j", "energy of a training step", "J", digits=2, higher_is_better=False),
     Metric("duration.train_s", "training", "s", higher_is_better=False),

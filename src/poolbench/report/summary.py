@@ -12,7 +12,7 @@ from poolbench.studies import Claim
 
 ACCURACY = "test.top1"
 CONSISTENCY = "shift.consistency"
-SPEED = "cost.step_ms"
+SPEED = "cost.step"
 RANKED = (ACCURACY, CONSISTENCY, SPEED)
 SETTING = ("model", "data", "budget")
 LOOKS = ("protocol", "range", "images")

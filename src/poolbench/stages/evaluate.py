@@ -75,19 +75,19 @@ COLUMNS = {
         "accuracy": ("test", "top1"),
         "shift_consistency": ("shift", "consistency"),
         "worst_shift_accuracy": ("shift", "worst_accuracy"),
-        "step_ms": ("cost", "step_ms"),
+        "step": ("cost", "step"),
     },
     "detection": {
         "map": ("test", "map"),
         "map50": ("test", "map50"),
         "box_error": ("test", "box_error"),
         "shift_error": ("test", "shift_error"),
-        "step_ms": ("cost", "step_ms"),
+        "step": ("cost", "step"),
     },
     "segmentation": {
         "miou": ("test", "miou"),
         "boundary_iou": ("test", "boundary_iou"),
-        "step_ms": ("cost", "step_ms"),
+        "step": ("cost", "step"),
     },
 }
 """What `dvc metrics show` prints of a task's cells, what they are ranked by first."""
