@@ -25,9 +25,7 @@ def test_a_scatter_draws_each_cell_with_both_intervals(
         top1 = summary["cells"][cell]["test"]["top1"]
         assert points.x[place] == pytest.approx(100 * top1["mean"])
         assert points.error_x.array[place] == pytest.approx(100 * (top1["high"] - top1["mean"]))
-        assert points.marker.color[place] == pytest.approx(
-            math.log10(summary["cells"][cell]["cost"]["step"]["mean"])
-        )
+        assert points.marker.color[place] == pytest.approx(math.log10(summary["cells"][cell]["cost"]["step"]["mean"]))
         assert (points.marker.size[place] > 10) == (cell in study["frontier"])
         for said in ("n = 3", "training step", "python -m poolbench.stages.train"):
             assert said in points.hovertext[place]
@@ -86,8 +84,7 @@ def test_shift_maps_average_seeds_and_share_a_scale(results: list[Result]) -> No
 
 def test_equal_times_have_a_scale(evaluation: Evaluate) -> None:
     results = [
-        Result(cell, 0, {"pool": cell}, evaluation(top1, step=61.2345))
-        for cell, top1 in {"a": 0.8, "b": 0.9}.items()
+        Result(cell, 0, {"pool": cell}, evaluation(top1, step=61.2345)) for cell, top1 in {"a": 0.8, "b": 0.9}.items()
     ]
     summary = summarise(results, [Study("pool", "?", "pool", ["a", "b"])], Provenance({}, []))
     study = summary["studies"]["pool"]

@@ -63,11 +63,11 @@ class MultiplyAdds(TorchFunctionMode):
 
 
 def yardstick(images: Tensor) -> nn.Module:
-    """Three convolutions of 3x3, to 16, 32 and 64 channels, each with ReLU and max pooling: what times are multiples of."""
+    """What times are multiples of: three convolutions of 3x3, to 16, 32, 64 channels, with ReLU and max pooling."""
     layers: list[nn.Module] = []
     for before, after in pairwise((images.shape[1], 16, 32, 64)):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
-    return nn.Sequential(*layers).to(images.device, memory_format=torch.channels_last)
+    return nn.Sequential(*layers).to(images.device).to(memory_format=torch.channels_last)
 
 
 def cost(network: nn.Module, slots: Mapping[str, nn.Module], images: Tensor) -> Cost:
