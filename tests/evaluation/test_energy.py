@@ -79,4 +79,4 @@ def test_a_step_uses_what_the_counter_grows_by(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(import_module("poolbench.evaluation.cost"), "counter", lambda device: lambda: next(readings))
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
     found = cost(network, {}, torch.zeros(6, 1, 8, 8))
-    assert found.energy_j == pytest.approx(1000 * 12 / 4 / 6)  # four steps of six pictures
+    assert found.energy_j == pytest.approx(1000 * 12 / 6 / 6)  # six steps of six pictures
