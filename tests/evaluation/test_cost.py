@@ -1,3 +1,6 @@
+import time
+from itertools import accumulate
+
 import pytest
 import torch
 from torch import nn
@@ -19,6 +22,15 @@ def test_counts_of_a_network_that_can_be_counted_by_hand():
     assert 0 < found.forward < found.step
     assert 0 < found.pool_step < found.step
     assert found.yardstick_ms > 0
+
+
+def test_a_machine_that_is_slower_in_some_turns_changes_no_multiple(monkeypatch):
+    slowness = (9.0, 1.0, 4.0, 2.0, 8.0, 3.0)  # of a turn; the first is left out
+    clock = accumulate(second for slow in slowness for own in (2.0, 1.0, 6.0, 0.5) for second in (0.0, slow * own))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    found = cost(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), {}, torch.zeros(4, 1, 8, 8))
+    assert (found.forward, found.step, found.pool_step) == (0.5, 3, 0.25)
+    assert found.yardstick_ms == 1000 * 1000 * 2 * 3 / 4  # the middle turn, of four pictures
 
 
 @pytest.mark.parametrize(
