@@ -150,8 +150,9 @@ def latex(summary: Json) -> str:
 
 
 NOTE = (
-    "± half of a 95 % t interval over n seeds; the rank is the range that the paired differences leave open. × is a "
-    "multiple of a yardstick's time, taken in turns with it: a step of three convolutions with max pooling on the same pictures."
+    "± half of a 95 % t interval over n seeds; the rank is the range that the paired differences leave open. "
+    "× is a multiple of a yardstick's time, taken in turns with it: a step of three convolutions with max pooling "
+    "on the same pictures."
 )
 VARIANT = "Variant"
 MOST_NAMED = 5
