@@ -5,7 +5,7 @@
 template <class Op, bool Add, class A, class Out>
 void backward(const Task& task, const void* x, const void* g, const u8* position, void* to) {
     constexpr bool gathers = Add && !Op::looks;
-    const Members<A> members(task);
+    const Members<A> members(task.window, task.maps);
     std::optional<Gather<A>> gather;
     if (gathers) gather.emplace(task, members);
     share<A>(task.maps,
@@ -43,7 +43,7 @@ Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> p
         by_type(g.scalar_type(), [&](auto a, auto out) {
             using A = decltype(a);
             using Out = decltype(out);
-            auto run = task.apart() ? backward<Op, false, A, Out> : backward<Op, true, A, Out>;
+            auto run = task.apart() && (Op::looks || !m.last) ? backward<Op, false, A, Out> : backward<Op, true, A, Out>;
             run(task, x ? x->data_ptr() : nullptr, g.data_ptr(), position ? (u8*)position->data_ptr() : nullptr,
                 to.data_ptr());
         });

@@ -72,10 +72,7 @@ template <class A> struct Sums {
             for (i64 i = 0; i < ahead; i++) __builtin_prefetch(source + soon + i * numbers + at, 0, 2);
             Vec<A> sum{};
             UNROLLED for (int t = 0; t < terms; t++) sum += load<A>(source + offsets[t] + at, n) * weights[t];
-            if (streams)
-                stream<A>(target + at, sum, n);
-            else
-                store<A>(target + at, sum, n);
+            write<A>(target + at, sum, n, streams);
         };
         for (i64 i = 0; i < turns; i++, source += source_step, target += target_step) {
             i64 at = 0;
@@ -130,7 +127,7 @@ template <class Op, class A> struct Fused {
     const i64 lanes;
     const bool past;  // what comes out is written past the caches
     const bool plain = k.oh == m.h && k.ow == m.w && k.kh * k.kw == 1;  // windows of one pixel: a blur alone
-    const Members<A> members{task.dense};
+    const Members<A> members{k, m};
     const Links rows{f.oh, f.sh, f.top, task.taps, f, k.oh}, columns{f.ow, f.sw, f.left, task.taps, f, k.ow};
     const Links rows_back{rows, k.oh}, columns_back{columns, k.ow};
     const std::vector<Group> across{grouped(columns, 1, f.sw)}, across_back{grouped(columns_back, f.sw, 1)};
@@ -147,9 +144,9 @@ template <class Op, class A> struct Fused {
         Taps taps;
         along(slid.columns(), k.ow, [&](i64 j, i64 number) INLINED {
             i64 origin = j - k.left;
-            taps_of(slid, i, origin, m.w, 1, taps);
+            taps_of(slid, i, origin, lanes, m.h, taps);
             Run<A, A, A> run{x + origin * lanes, y + j * lanes, position ? position + j * lanes : nullptr, nullptr,
-                number * lanes, 1, 0, 0, 0, members.rows[i] * members.columns[j], nullptr, 0, nullptr, m.w};
+                number * lanes, 1, 0, 0, 0, members.each(i, j), nullptr, 0, nullptr, m.w};
             by_count<Op, true, true, A>(taps, k, [&](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, false>(slid.options, slid.chance, taps, run);
             });
@@ -223,9 +220,11 @@ template <class Op, class A> struct Fused {
             row(x, i, between, position);
         } else if (!plain) {
             constexpr int L = Lanes<A>::count;
-            for (i64 j = 0; j < k.ow; j++)
+            for (i64 j = 0; j < k.ow; j++) {
+                const A each = members.each(i, j);
                 for (i64 at = j * lanes; at < (j + 1) * lanes; at += L)
-                    store<A>(y + at, load<A>(y + at) / (members.rows[i] * members.columns[j]), (j + 1) * lanes - at);
+                    store<A>(y + at, load<A>(y + at) * each, (j + 1) * lanes - at);
+            }
         }
     }
     template <int N> INLINE void gather(const Taps& taps, const A* from, const u8* position, A* to, i64 length) const {
@@ -241,10 +240,7 @@ template <class Op, class A> struct Fused {
                 }
                 sum += part;
             }
-            if (past)
-                stream<A>(to + at, sum, length - at);
-            else
-                store<A>(to + at, sum, length - at);
+            write<A>(to + at, sum, length - at, past);
         }
     }
 };

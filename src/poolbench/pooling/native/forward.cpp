@@ -5,7 +5,7 @@
 
 template <class Op, class A, class Out>
 void forward(const Task& task, const void* x, void* y, u8* position) {
-    const Members<A> members(task);
+    const Members<A> members(task.window, task.maps);
     share<A>(task.maps,
         [&](i64 begin, i64 end) {
             forward_planes<Op, A, Out>(task, members, (const Out*)x, (Out*)y, position, begin, end);

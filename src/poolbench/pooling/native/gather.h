@@ -45,13 +45,13 @@ template <class A> struct Patch {
     i64 first, number;
     std::vector<i64> offset;
     std::vector<u8> place;
-    std::vector<A> members;
+    std::vector<A> each;  // the part of the position in an average
 
-    void add(const Window& window, i64 from, i64 position, A counted) {
+    void add(const Window& window, i64 from, i64 position, A part) {
         if (window.centre >= 0 && position != window.centre) return;
         offset.push_back(from);
         place.push_back(u8(position));
-        members.push_back(counted);
+        each.push_back(part);
     }
 };
 
@@ -85,7 +85,7 @@ template <class A> struct Gather {
                     auto& patch = patches.emplace_back(Patch<A>{column.first, column.number});
                     for (auto [i, r, tall] : row.by)
                         for (auto [j, c, wide] : column.by)
-                            patch.add(k, (i * k.ow + j) * m.c, r * k.kw + c, tall * wide);
+                            patch.add(k, (i * k.ow + j) * m.c, r * k.kw + c, 1 / (tall * wide));
                 }
                 continue;
             }
@@ -94,7 +94,7 @@ template <class A> struct Gather {
                 for (auto [i, r, tall] : row.by)
                     for (i64 c = k.kw - 1; c >= 0; c--)
                         if (i64 back = c * k.dw - phase; back >= 0 && back % k.sw == 0)
-                            patch.add(k, i * pitch + before - back / k.sw, r * k.kw + c, tall);
+                            patch.add(k, i * pitch + before - back / k.sw, r * k.kw + c, 0);
             }
         }
     }
@@ -108,35 +108,35 @@ template <class F> INLINE void by_windows(size_t count, F f) {
     f(std::integral_constant<int, 0>{});
 }
 
-// What a vector of places gathers. In NCHW each window has its own number of members.
+// What a vector of places gathers. In NCHW the part of each position differs from window to window.
 template <class Op, int N, class A> struct Gathered {
     const Options& options;
     const int count;
     i64 own_offset[N + 1];
     u8 own_place[N + 1];
-    A own_members[N + 1];
+    A own_each[N + 1];
     const i64* offset = own_offset;
     const u8* place = own_place;
-    const A* members = own_members;
+    const A* each = own_each;
 
     Gathered(const Options& options, const Patch<A>& patch) : options(options), count(patch.offset.size()) {
         if (N) {  // copied: else whatever is written might change them
             std::copy_n(patch.offset.data(), N, own_offset);
             std::copy_n(patch.place.data(), N, own_place);
-            std::copy_n(patch.members.data(), N, own_members);
+            std::copy_n(patch.each.data(), N, own_each);
         } else {
             offset = patch.offset.data();
             place = patch.place.data();
-            members = patch.members.data();
+            each = patch.each.data();
         }
     }
-    template <class In> INLINE Vec<A> sum(const In* g, const u8* position, const A* each, i64 n) const {
+    template <class In> INLINE Vec<A> sum(const In* g, const u8* position, const A* by_window, i64 n) const {
         Vec<A> sum{};
         UNROLLED for (int t = 0; t < (N ? N : count); t++) {
             Mask<A> found{};
             if constexpr (Op::keeps) found = load<A>(position + offset[t], n);
-            Vec<A> counted = each ? load<A>(each + offset[t]) : splat<A>(members[t]);
-            sum += Op::template part<A>(options, counted, load<A>(g + offset[t], n), found, place[t]);
+            Vec<A> part = by_window ? load<A>(by_window + offset[t]) : splat<A>(each[t]);
+            sum += Op::template part<A>(options, part, load<A>(g + offset[t], n), found, place[t]);
         }
         return sum;
     }
@@ -161,10 +161,7 @@ void gather_pixels(const Task& task, const Gather<A>& gather, const Out* g, cons
                 Out* into = to + patch.first * m.c;
                 auto block = [&](i64 at, i64 n) INLINED {
                     Vec<A> sum = gathered.sum(from + at, found + at, nullptr, n);
-                    if (past)
-                        stream<A>(into + at, sum, n);
-                    else
-                        store<A>(into + at, sum, n);
+                    write<A>(into + at, sum, n, past);
                 };
                 for (i64 i = 0; i < patch.number; i++, from += m.c, found += m.c, into += k.sw * m.c) {
                     i64 at = 0;
@@ -192,7 +189,7 @@ void gather_planes(const Task& task, const Gather<A>& gather, const Out* g, cons
     std::fill_n(each.get(), windows, A(1));
     for (i64 i = 0; i < k.oh; i++)
         for (i64 j = 0; j < k.ow; j++)
-            each[i * pitch + gather.before + j] = gather.members.rows[i] * gather.members.columns[j];
+            each[i * pitch + gather.before + j] = gather.members.each(i, j);
     for (i64 plane = begin; plane < end; plane++) {
         const Options options = task.of<A>(plane / m.c);
         for (i64 i = 0; i < k.oh; i++)

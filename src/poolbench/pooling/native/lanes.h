@@ -168,19 +168,13 @@ template <class A> INLINE Mask<A> load_halves(const u8* from) {
 // would only push out other numbers, and each line of it be read before it is written.
 template <class Raw> INLINE void stream_raw(void* to, Raw raw, bool whole) {
 #ifdef __AVX512BW__
-    auto put = [&](int half) INLINED {
-        if constexpr (sizeof(Raw) == 64) {
-            __m256i part;
-            std::memcpy(&part, (const char*)&raw + 32 * half, 32);
-            _mm256_stream_si256((__m256i*)to + half, part);
-        } else {
-            __m128i part;
-            std::memcpy(&part, (const char*)&raw + 16 * half, 16);
-            _mm_stream_si128((__m128i*)to + half, part);
-        }
-    };
-    put(0);
-    if (whole) put(1);
+    if constexpr (sizeof(Raw) == 64) {  // by their address the halves would go through memory
+        _mm256_stream_si256((__m256i*)to, _mm512_castsi512_si256((__m512i)raw));
+        if (whole) _mm256_stream_si256((__m256i*)to + 1, _mm512_extracti64x4_epi64((__m512i)raw, 1));
+    } else {
+        _mm_stream_si128((__m128i*)to, _mm256_castsi256_si128((__m256i)raw));
+        if (whole) _mm_stream_si128((__m128i*)to + 1, _mm256_extracti128_si256((__m256i)raw, 1));
+    }
 #else
     std::memcpy(to, &raw, whole ? sizeof raw : sizeof raw / 2);
 #endif
@@ -196,6 +190,12 @@ constexpr i64 LARGE = 1 << 22;  // bytes; from there on the next to read a map g
 template <class A, class Out> bool streams(const Out* to, i64 numbers, i64 row) {
     constexpr i64 half = Lanes<A>::count / 2;
     return numbers * i64(sizeof(Out)) >= LARGE && row % half == 0 && std::uintptr_t(to) % (half * sizeof(Out)) == 0;
+}
+template <class A, class Out> INLINE void write(Out* to, Vec<A> value, i64 n, bool past) {
+    if (past)
+        stream<A>(to, value, n);
+    else
+        store<A>(to, value, n);
 }
 // What was written past the caches is there for others.
 INLINE void settled() {
@@ -260,7 +260,8 @@ INLINE Vec<double> exponential(Vec<double> x) {
     for (int lane = 0; lane < 8; lane++) x[lane] = std::exp(x[lane]);
     return x;
 }
-INLINE Vec<float> exponential(Vec<float> x) {
+INLINE Vec<double> bounded_exponential(Vec<double> x) { return exponential(x); }
+INLINE Vec<float> bounded_exponential(Vec<float> x) {  // from -87 to 88
     const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
     auto shifted = x * 1.44269504f + magic;
     auto n = shifted - magic;
@@ -272,7 +273,10 @@ INLINE Vec<float> exponential(Vec<float> x) {
     y = y * r + 5.0000001201e-1f;
     y = y * r * r + r + 1.0f;
     using U = Lanes<float>::U;
-    auto scaled = (Vec<float>)((U)y + ((U)shifted << 23));
+    return (Vec<float>)((U)y + ((U)shifted << 23));
+}
+INLINE Vec<float> exponential(Vec<float> x) {
+    auto scaled = bounded_exponential(x);
     scaled = x > 88.7f ? splat(std::numeric_limits<float>::infinity()) : scaled;
     return x >= -87.3f ? scaled : x < 0 ? Vec<float>{} : x;
 }

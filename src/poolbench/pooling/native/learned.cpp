@@ -24,7 +24,7 @@ template <class A, int N, bool Whole> struct Seen {
     const Places& places;
     const A *values, *others, *numbers, *outside;
     i64 planes, n, shift;
-    A members;
+    A part;  // of each position in an average
     double option;
     const int count = N ? N : places.count;
 
@@ -111,7 +111,7 @@ template <class Op, int N, class A, class Out> struct Slides {
     const Window& k = all.task.window;
     const Maps& m = all.task.maps;
     const Slabs<A, Out> slabs{m, all.threads};
-    const Members<A> members{all.task};
+    const Members<A> members{k, m};
     const i64 pixels = m.h * m.w, results = k.oh * k.ow, planes = m.n * m.c, lanes = slabs.lanes;
     const Aligned<A> zeros = room<A>(m.w * lanes);
 
@@ -128,7 +128,7 @@ template <class Op, int N, class A, class Out> struct Slides {
                 const Places places(k, m, lanes, i, j);
                 auto block = [&](i64 at, i64 n, auto whole) INLINED {
                     f(Seen<A, N, decltype(whole)::value>{places, x, other, (const A*)all.numbers + first(slab) + at,
-                          zeros.get(), planes, n, at, members.rows[i] * members.columns[j], all.task.options.number},
+                          zeros.get(), planes, n, at, members.each(i, j), all.task.options.number},
                         repeat, (i * k.ow + j) * lanes + at, first(slab) + at);
                 };
                 i64 at = 0;

@@ -150,7 +150,7 @@ struct LearnedLp {
                 total += v <= most ? powers[t] * (v * unit) : v;
             });
             const auto empty = total == 0;
-            log_mean = logarithm(empty ? splat<A>(1) : total / x.members);
+            log_mean = logarithm(empty ? splat<A>(1) : total * x.part);
             y = scale * exponential(Vec<A>(log_mean / x.number(0)));
             y = empty ? Vec<A>{} : total <= most ? y : total;
         }

@@ -12,11 +12,8 @@ from poolbench.pooling.native.selection import TRITON, backend
 from poolbench.pooling.window import Window, layout, wide
 
 BORDERS = ("zero", "reflect", "replicate", "circular")
-TYPES = {
-    "cpu": (torch.float32, torch.float64, torch.bfloat16),
-    "cuda": (torch.float32, torch.float64, torch.bfloat16, torch.float16),
-}
-"""What kernels take, by device."""
+ON_CPU_TYPES = (torch.float32, torch.float64, torch.bfloat16)
+ON_GPU_TYPES = (*ON_CPU_TYPES, torch.float16)
 ON_GPU = (
     *("max", "average", "mixed", "subsample", "lp", "stochastic", "expectation", "softpool", "median"),
     *("blur", "max_blur", "average_blur"),
@@ -94,8 +91,9 @@ def _run(
     extra: Tensor | None,
     inner: tuple[int, ...] = (),
 ) -> Tensor:
-    x = x.contiguous(memory_format=layout(x))
-    plan = (*plan, int(layout(x) == torch.channels_last), *inner)
+    memory_format = layout(x)
+    x = x.contiguous(memory_format=memory_format)
+    plan = (*plan, int(memory_format == torch.channels_last), *inner)
     if torch.is_grad_enabled() and x.requires_grad:
         return Slide.apply(x, extra, name, window, plan, number, formula)
     return torch.ops.poolbench.slide.default(x, extra, name, plan, number, False)[0]
@@ -150,8 +148,9 @@ def usable(name: str, x: Tensor, rows: int, columns: int) -> bool:
     assert KERNELS  # what runs depends on them
     return (
         backend().name == "native"
-        and (x.device.type == "cpu" or (TRITON and name in ON_GPU))
-        and x.dtype in TYPES.get(x.device.type, ())
+        and (
+            x.dtype in ON_CPU_TYPES if x.is_cpu else x.is_cuda and TRITON and name in ON_GPU and x.dtype in ON_GPU_TYPES
+        )
         and x.dim() == 4
         and x.numel() > 0
         and rows * columns < MOST
@@ -180,7 +179,7 @@ class Slide(torch.autograd.Function):
     ) -> Tensor:
         y, position = torch.ops.poolbench.slide.default(x, extra, name, plan, number, True)
         ctx.save_for_backward(
-            x if name in LOOKS else None, position if len(position) else None, extra if "blur" in name else None
+            x if name in LOOKS else None, position if position.numel() else None, extra if "blur" in name else None
         )
         ctx.name, ctx.window, ctx.plan, ctx.number, ctx.formula = name, window, plan, number, formula
         ctx.shape = x.shape

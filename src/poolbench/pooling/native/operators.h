@@ -2,7 +2,7 @@
 // random numbers, and looks at the input again in the backward pass,
 // and is compiled apart for 2x2 and 3x3 windows, or not. x[t] is the t-th of x.count values of every window, in the order
 // of the kernel's positions; x.place(t) is which position that is. What lies outside of the map is left out, or is
-// Op::padding. `members` is how many positions an average counts.
+// Op::padding. `each` is the part of each position in an average: 1 / how many it counts.
 #pragma once
 
 #include "lanes.h"
@@ -27,8 +27,8 @@ template <class A> INLINE Vec<A> smaller(Vec<A> a, Vec<A> b) { return a < b ? a 
 // Whose gradient at a position follows from that of the window and what is kept of it alone: each Op::part.
 template <class Op> struct Parts {
     template <class A, class X, class Give>
-    INLINE static void backward(const Options& o, const X& x, Vec<A> members, Vec<A> g, Mask<A> position, Give give) {
-        UNROLLED for (int t = 0; t < x.count; t++) give(t, Op::template part<A>(o, members, g, position, x.place(t)));
+    INLINE static void backward(const Options& o, const X& x, Vec<A> each, Vec<A> g, Mask<A> position, Give give) {
+        UNROLLED for (int t = 0; t < x.count; t++) give(t, Op::template part<A>(o, each, g, position, x.place(t)));
     }
 };
 
@@ -72,13 +72,13 @@ struct Average : Parts<Average> {
     static constexpr bool unrolls = true;
     static constexpr double padding = 0;
     template <class A, class X>
-    INLINE static void forward(const Options&, const X& x, Vec<A> members, Vec<A>, Vec<A>& y, Mask<A>&) {
+    INLINE static void forward(const Options&, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {
         Vec<A> sum{};
         UNROLLED for (int t = 0; t < x.count; t++) sum += x[t];
-        y = sum / members;
+        y = sum * each;
     }
-    template <class A> INLINE static Vec<A> part(const Options&, Vec<A> members, Vec<A> g, Mask<A>, int) {
-        return g / members;
+    template <class A> INLINE static Vec<A> part(const Options&, Vec<A> each, Vec<A> g, Mask<A>, int) {
+        return g * each;
     }
 };
 
@@ -177,7 +177,7 @@ struct Mixed : Parts<Mixed> {
     static constexpr bool unrolls = true;
     static constexpr double padding = 0;
     template <class A, class X>
-    INLINE static void forward(const Options& o, const X& x, Vec<A> members, Vec<A>, Vec<A>& y, Mask<A>& position) {
+    INLINE static void forward(const Options& o, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>& position) {
         Vec<A> largest = splat<A>(-INF), sum{};
         position = x.first();
         UNROLLED for (int t = 0; t < x.count; t++) {
@@ -188,12 +188,12 @@ struct Mixed : Parts<Mixed> {
             sum += v;
         }
         x.settle(position);
-        y = largest * A(o.number) + sum / members * A(1 - o.number);
+        y = largest * A(o.number) + sum * each * A(1 - o.number);
     }
     template <class A>
-    INLINE static Vec<A> part(const Options& o, Vec<A> members, Vec<A> g, Mask<A> position, int place) {
+    INLINE static Vec<A> part(const Options& o, Vec<A> each, Vec<A> g, Mask<A> position, int place) {
         Vec<A> whole = g * A(o.number);
-        return g * A(1 - o.number) / members + (position == place ? whole : Vec<A>{});
+        return g * A(1 - o.number) * each + (position == place ? whole : Vec<A>{});
     }
 };
 
@@ -214,14 +214,14 @@ struct Lp {
     static constexpr bool unrolls = true;
     static constexpr double padding = 0;
     template <class A, class X>
-    INLINE static void powers(A p, const X& x, Vec<A> members, Vec<A>& scale, Vec<A>& mean) {
+    INLINE static void powers(A p, const X& x, Vec<A> each, Vec<A>& scale, Vec<A>& mean) {
         Vec<A> sum{};
         scale = splat<A>(1);
         if (p == 2) {
             UNROLLED for (int t = 0; t < x.count; t++) sum += x[t] * x[t];
             const A low = std::numeric_limits<A>::min() * 0x1p40, high = std::numeric_limits<A>::max();
             if (!any((sum < low) | !(sum <= high))) {
-                mean = sum / members;
+                mean = sum * each;
                 return;
             }
         }
@@ -235,23 +235,23 @@ struct Lp {
             Vec<A> v = magnitude<A>(x[t]);
             sum += v != v ? v : largest > std::numeric_limits<A>::max() ? largest : power<A>(v / scale, p);
         }
-        mean = sum / members;
+        mean = sum * each;
     }
     template <class A, class X>
-    INLINE static void forward(const Options& o, const X& x, Vec<A> members, Vec<A>, Vec<A>& y, Mask<A>&) {
+    INLINE static void forward(const Options& o, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {
         Vec<A> scale, mean;
-        powers<A>(o.number, x, members, scale, mean);
+        powers<A>(o.number, x, each, scale, mean);
         auto finite = mean <= std::numeric_limits<A>::max();
         y = finite ? scale * (o.number == 2 ? root(mean) : power<A>(mean, 1 / o.number)) : mean;
     }
     template <class A, class X, class Give>
-    INLINE static void backward(const Options& o, const X& x, Vec<A> members, Vec<A> g, Mask<A>, Give give) {
+    INLINE static void backward(const Options& o, const X& x, Vec<A> each, Vec<A> g, Mask<A>, Give give) {
         const A p = o.number;
         Vec<A> scale, mean;
-        powers<A>(p, x, members, scale, mean);
+        powers<A>(p, x, each, scale, mean);
         auto empty = mean == 0;
         mean = empty ? splat<A>(1) : mean;
-        g = empty ? Vec<A>{} : g / members;
+        g = empty ? Vec<A>{} : g * each;
         if (p == 2) {
             g /= root(mean) * scale;
             UNROLLED for (int t = 0; t < x.count; t++) give(t, g * x[t]);
@@ -295,8 +295,8 @@ struct Stochastic : Parts<Stochastic> {
         y += total * 0;  // NaN or infinity among the values: NaN
     }
     template <class A>
-    INLINE static Vec<A> part(const Options& o, Vec<A> members, Vec<A> g, Mask<A> position, int place) {
-        return Max::part<A>(o, members, g, position, place);
+    INLINE static Vec<A> part(const Options& o, Vec<A> each, Vec<A> g, Mask<A> position, int place) {
+        return Max::part<A>(o, each, g, position, place);
     }
 };
 
@@ -340,33 +340,47 @@ struct SoftPool {
     static constexpr bool unrolls = true;
     static constexpr double padding = -INF;
 
-    // Of each value, as it lies below the largest: its weight, and what both add up to.
+    // Of each value, as it lies above `base`: its weight, and what both add up to.
     template <class A, class X> struct Weights {
-        Vec<A> largest = splat<A>(-INF), total{}, y{}, below[X::most], weight[X::most];
+        Vec<A> base{}, total{}, y{}, above[X::most], weight[X::most];
 
         INLINE explicit Weights(const X& x) {
+            const A bound = 80, far = 0x1p40;
+            UNROLLED for (int t = 0; t < x.count; t++) {
+                above[t] = smaller<A>(splat<A>(bound), larger<A>(splat<A>(-bound), x[t]));
+                weight[t] = bounded_exponential(above[t]);
+                total += weight[t];
+                y += weight[t] * above[t];
+            }
+            if (any(!((total > 1 / far) & (total < far)))) from_largest(x);
+            y /= total;
+        }
+        // Where exponentials would overflow, or vanish beside others.
+        void from_largest(const X& x) {
             const A most = std::numeric_limits<A>::max();
+            Vec<A> largest = splat<A>(-INF);
             UNROLLED for (int t = 0; t < x.count; t++) largest = larger<A>(x[t], largest);
             const Vec<A> limit = larger<A>(splat<A>(-most), smaller<A>(splat<A>(most), largest));
-            UNROLLED for (int t = 0; t < x.count; t++) {
-                below[t] = larger<A>(splat<A>(-1e4), smaller<A>(Vec<A>{}, x[t] - limit));
-                weight[t] = exponential(below[t]);
+            base = largest;
+            total = y = Vec<A>{};
+            for (int t = 0; t < x.count; t++) {
+                above[t] = larger<A>(splat<A>(-1e4), smaller<A>(Vec<A>{}, x[t] - limit));
+                weight[t] = exponential(above[t]);
                 total += weight[t];
-                y += weight[t] * below[t];
+                y += weight[t] * above[t];
             }
             total = total < 1 ? splat<A>(1) : total;
-            y /= total;
         }
     };
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
         const Weights<A, X> w(x);
-        y = w.y + w.largest;
+        y = w.y + w.base;
     }
     template <class A, class X, class Give>
     INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
         const Weights<A, X> w(x);
         const Vec<A> share = g / w.total, y = w.y - 1;
-        UNROLLED for (int t = 0; t < x.count; t++) give(t, share * w.weight[t] * (w.below[t] - y));
+        UNROLLED for (int t = 0; t < x.count; t++) give(t, share * w.weight[t] * (w.above[t] - y));
     }
 };

@@ -161,14 +161,14 @@ template <class A, class In, class Out, class Gradient = A> struct Run {
     u8* position;
     Gradient* gradient;
     i64 length, repeat, x_step, y_step, gradient_step;
-    A along;          // members of a window: this times `across`, one number for each window, if there is such
-    const A* across;
+    A each;           // the part of each position in an average
+    const A* by_window;  // and of each window on its own, if they differ
     i64 place;        // of the first output
     const Window* row;
     i64 width;
     bool streams = false;  // what is written is written once, and past the caches
 
-    INLINE Vec<A> members(i64 at) const { return across ? load<A>(across + at) * along : splat<A>(along); }
+    INLINE Vec<A> part(i64 at) const { return by_window ? load<A>(by_window + at) : splat<A>(each); }
 };
 
 template <class Op, int N, bool Planar, class A, class In, class Out>
@@ -181,11 +181,8 @@ INLINE void forward_run(const Options& options, const Chance& chance, const Taps
         Vec<A> y, uniform{};
         Mask<A> position{};
         if constexpr (Op::draws) uniform = chance.at<A>(run.place + at, n);
-        Op::template forward<A>(options, x, run.members(at), uniform, y, position);
-        if (run.streams)
-            stream<A>(run.y + at, y, n);
-        else
-            store<A>(run.y + at, y, n);
+        Op::template forward<A>(options, x, run.part(at), uniform, y, position);
+        write<A>(run.y + at, y, n, run.streams);
         if (Op::keeps && run.position) store<A>(run.position + at, position, n);
     };
     for (i64 i = 0; i < run.repeat; i++) {
@@ -210,13 +207,10 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
         Mask<A> position{};
         if constexpr (Op::keeps) position = load<A>(run.position + at, Full ? L : n);
         Vec<A> g = load<A>(run.y + at, Full ? L : n);
-        Op::template backward<A>(options, x, run.members(at), g, position, [&](int t, Vec<A> part) INLINED {
+        Op::template backward<A>(options, x, run.part(at), g, position, [&](int t, Vec<A> part) INLINED {
             Gradient* to = run.gradient + targets.offset[t] + at;
             if constexpr (Add) part += load<A>(to, Full ? L : n);
-            if (!Add && run.streams)  // what is summed is written past the caches when it is done
-                stream<A>(to, part, Full ? L : n);
-            else
-                store<A>(to, part, Full ? L : n);
+            write<A>(to, part, Full ? L : n, !Add && run.streams);  // what is summed: when it is done
         });
     };
     for (i64 i = 0; i < run.repeat; i++) {
@@ -262,9 +256,22 @@ template <class F> INLINE void along(const Inner& inner, i64 count, F f) {
     }
 }
 
-struct Rows {
+
+// How many positions each window counts in an average, by row and by column.
+template <class A> struct Members {
+    Aligned<A> rows, columns;
+
+    Members(const Window& k, const Maps& m)
+        : rows(members<A>(k.oh, k.sh, k.top, k.kh, k.dh, -k.padding[0], m.h + k.padding[1])),
+          columns(members<A>(k.ow, k.sw, k.left, k.kw, k.dw, -k.padding[2], m.w + k.padding[3])) {}
+    A each(i64 i, i64 j) const { return 1 / (rows[i] * columns[j]); }
+};
+
+// Rows of windows that meet the same positions, and the part of each in an average, window by window.
+template <class A> struct Rows {
     i64 i, repeat;
     Taps taps;
+    Aligned<A> each;
 };
 
 // A plane of NCHW copied: columns sorted by their remainder by the stride, padding beside them.
@@ -321,30 +328,26 @@ template <class A> struct Grid {
         for (i64 y = 0; y < h; y++, from += pitch, to += w) line(from, to, w, past);
     }
     template <class Out> INLINE void line(const A* from, Out* to, i64 length, bool past) const {
-        auto write = [&](i64 i, Vec<A> value) INLINED {
-            if (past)
-                stream<A>(to + i, value, length - i);
-            else
-                store<A>(to + i, value, length - i);
-        };
+        auto put = [&](i64 i, Vec<A> value) INLINED { write<A>(to + i, value, length - i, past); };
         if (window.sw == 1) {
-            for (i64 i = 0; i < length; i += L) write(i, load<A>(from + even + i));
+            for (i64 i = 0; i < length; i += L) put(i, load<A>(from + even + i));
         } else if (window.sw == 2) {
             for (i64 i = 0; i < length; i += 2 * L) {
                 Vec<A> a = load<A>(from + even + i / 2), b = load<A>(from + odd + i / 2);
-                write(i, zip_low(a, b));
-                if (length - i > L) write(i + L, zip_high(a, b));
+                put(i, zip_low(a, b));
+                if (length - i > L) put(i + L, zip_high(a, b));
             }
         } else {
             for (i64 i = 0; i < length; i++) set(to + i, from[at(window.left + i)]);
         }
     }
     // The rows of windows of a plane: those that meet the same positions at once.
-    std::vector<Rows> rows(const Inner& inner) const {
-        std::vector<Rows> found;
+    std::vector<Rows<A>> rows(const Inner& inner, const Members<A>& members) const {
+        std::vector<Rows<A>> found;
         along(inner, window.oh, [&](i64 i, i64 repeat) {
-            found.push_back({i, repeat, {}});
+            found.push_back({i, repeat, {}, room<A>(window.ow)});
             taps(i, found.back().taps);
+            for (i64 j = 0; j < window.ow; j++) found.back().each[j] = members.each(i, j);
         });
         return found;
     }
@@ -386,17 +389,6 @@ struct Task {
     Inner columns() const { return {window.ow, window.sw, window.left, window.extent_w(), maps.w}; }
 };
 
-// Members of the windows by row and by column.
-template <class A> struct Members {
-    Aligned<A> rows, columns;
-
-    explicit Members(const Task& task)
-        : rows(members<A>(task.window.oh, task.window.sh, task.window.top, task.window.kh, task.window.dh,
-              -task.window.padding[0], task.maps.h + task.window.padding[1])),
-          columns(members<A>(task.window.ow, task.window.sw, task.window.left, task.window.kw, task.window.dw,
-              -task.window.padding[2], task.maps.w + task.window.padding[3])) {}
-};
-
 template <class Op, class A, class Out>
 void forward_planes(const Task& task, const Members<A>& members, const Out* x, Out* y, u8* position, i64 begin,
     i64 end) {
@@ -404,15 +396,15 @@ void forward_planes(const Task& task, const Members<A>& members, const Out* x, O
     const Maps& m = task.maps;
     Grid<A> grid(k, m);
     auto copy = room<A>(grid.size());
-    const auto rows = grid.rows(task.rows());
+    const auto rows = grid.rows(task.rows(), members);
     for (i64 plane = begin; plane < end; plane++) {
         grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
         const Options options = task.of<A>(plane / m.c);
-        for (const auto& [i, repeat, positions] : rows) {
+        for (const auto& [i, repeat, positions, each] : rows) {
             i64 place = (plane * k.oh + i) * k.ow;
             Run<A, A, Out> run{copy.get() + (i * k.sh - k.top) * grid.pitch, y + place,
                 position ? position + place : nullptr, nullptr, k.ow, repeat, k.sh * grid.pitch, k.ow, 0,
-                members.rows[i], members.columns.get(), place, grid.padded() ? &k : nullptr, m.w};
+                0, each.get(), place, grid.padded() ? &k : nullptr, m.w};
             by_count<Op, true, true, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, true>(options, task.chance, positions, run);
             });
@@ -427,16 +419,16 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
     const Maps& m = task.maps;
     Grid<A> grid(k, m);
     auto copy = room<A>(Op::looks ? grid.size() : 0), sum = room<A>(grid.size());
-    const auto rows = grid.rows(task.rows());
+    const auto rows = grid.rows(task.rows(), members);
     const bool past = streams<A>(to, m.n * m.c * m.h * m.w, grid.flat ? m.h * m.w : m.w);
     for (i64 plane = begin; plane < end; plane++) {
         if (Op::looks) grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
         if (Add) std::memset(sum.get(), 0, grid.size() * sizeof(A));
         const Options options = task.of<A>(plane / m.c);
-        for (const auto& [i, repeat, positions] : rows) {
+        for (const auto& [i, repeat, positions, each] : rows) {
             i64 place = (plane * k.oh + i) * k.ow, start = (i * k.sh - k.top) * grid.pitch, step = k.sh * grid.pitch;
             Run<A, A, const Out> run{copy.get() + start, g + place, position ? (u8*)position + place : nullptr,
-                sum.get() + start, k.ow, repeat, step, k.ow, step, members.rows[i], members.columns.get(), place,
+                sum.get() + start, k.ow, repeat, step, k.ow, step, 0, each.get(), place,
                 grid.padded() ? &k : nullptr, m.w};
             by_count<Op, !Add, Add, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 backward_run<Op, decltype(n)::value, true, Add>(options, positions, run);
@@ -448,18 +440,19 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
 }
 
 // The positions in the map of the windows of row i of a channels_last picture that start in column `origin`, from
-// there. The gradient is written to rows of `row` numbers, of which there are `slots`.
-inline void taps_of(const Task& task, i64 i, i64 origin, i64 row, i64 slots, Taps& taps) {
+// there. The gradient is written to rows of pixels `pixel` apart, of which there are `slots`.
+inline void taps_of(const Task& task, i64 i, i64 origin, i64 pixel, i64 slots, Taps& taps) {
     const Window& k = task.window;
     const Maps& m = task.maps;
     taps.count = taps.news = 0;
     for (i64 r = 0; r < k.kh; r++) {
         i64 y = i * k.sh - k.top + r * k.dh;
         if (y < 0 || y >= m.h) continue;
+        const i64 from = y * m.w, to = (slots < m.h ? y % slots : y) * m.w;
         for (i64 c = 0; c < k.kw; c++) {
             i64 place = r * k.kw + c, column = c * k.dw;
             if (origin + column < 0 || origin + column >= m.w || (k.centre >= 0 && place != k.centre)) continue;
-            taps.add((y * m.w + column) * m.c, y % slots * row + column * (row / m.w), column, int(place));
+            taps.add((from + column) * m.c, (to + column) * pixel, column, int(place));
             if (y + k.sh < m.h && r * k.dh >= k.extent_h() - k.sh && c * k.dw >= k.extent_w() - k.sw)
                 taps.fresh[taps.news++] = taps.offset[taps.count - 1] + k.sh * m.w * m.c;
         }
@@ -478,9 +471,9 @@ void forward_pixels(const Task& task, const Members<A>& members, const Out* x, O
     for (i64 i = 0; i < k.oh; i++) {
         along(task.columns(), k.ow, [&](i64 j, i64 repeat) INLINED {
             i64 origin = j * k.sw - k.left, place = ((picture * k.oh + i) * k.ow + j) * m.c + first;
-            taps_of(task, i, origin, m.w, 1, taps);
+            taps_of(task, i, origin, m.c, m.h, taps);
             Run<A, Out, Out> run{x + origin * m.c, y + place, position ? position + place : nullptr, nullptr, channels,
-                repeat, k.sw * m.c, m.c, 0, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w, past};
+                repeat, k.sw * m.c, m.c, 0, members.each(i, j), nullptr, place, nullptr, m.w, past};
             by_count<Op, true, true, A>(taps, k, [&](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, false>(options, task.chance, taps, run);
             });
@@ -514,12 +507,8 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
             A* from = sum.get() + done % slots * row;
             for (i64 column = 0; column < m.w; column++)
                 for (i64 c = 0; c < channels; c += L) {
-                    Vec<A> value = load<A>(from + column * channels + c);
                     Out* pixel = to + (done * m.w + column) * m.c + c;
-                    if (past)
-                        stream<A>(pixel, value, channels - c);
-                    else
-                        store<A>(pixel, value, channels - c);
+                    write<A>(pixel, load<A>(from + column * channels + c), channels - c, past);
                 }
             std::memset(from, 0, row * sizeof(A));
         }
@@ -530,10 +519,10 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
         if (Add) finish(std::clamp<i64>(i * k.sh - k.top, done, m.h));
         along(task.columns(), k.ow, [&](i64 j, i64 repeat) INLINED {
             i64 origin = j * k.sw - k.left, place = ((picture * k.oh + i) * k.ow + j) * m.c + first;
-            taps_of(task, i, origin, row, slots, taps);
+            taps_of(task, i, origin, pixel, slots, taps);
             Run<A, Out, const Out, Gradient> run{Op::looks ? x + origin * m.c : x, g + place,
                 position ? (u8*)position + place : nullptr, into + origin * pixel, channels, repeat, k.sw * m.c, m.c,
-                k.sw * pixel, members.rows[i] * members.columns[j], nullptr, place, nullptr, m.w, past};
+                k.sw * pixel, members.each(i, j), nullptr, place, nullptr, m.w, past};
             if (!Op::looks) run.x_step = 0;
             by_count<Op, !Add, Add, A>(taps, k, [&](auto n) INLINED {
                 backward_run<Op, decltype(n)::value, false, Add>(options, taps, run);
