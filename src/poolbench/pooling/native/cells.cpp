@@ -114,10 +114,7 @@ template <class A, class Out> struct Grids {
                 some([&](i64 pixel, int which) INLINED {
                     Vec<A> part = found == which ? share : Vec<A>{};
                     if constexpr (Add) part += load<A>(to + pixel + at, n);
-                    if (past)
-                        stream<A>(to + pixel + at, part, n);
-                    else
-                        store<A>(to + pixel + at, part, n);
+                    write<A>(to + pixel + at, part, n, past);
                 });
             };
             in_order(numbers, pixels, pass);

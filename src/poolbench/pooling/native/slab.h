@@ -76,17 +76,19 @@ template <class A, class Out> struct Slabs {
             return;
         }
         i64 planes = std::min<i64>(L, n * c - slab * L);
+        const bool past = ::streams<A>(to, n * c * pixels, pixels);
         to += slab * L * pixels;
         auto block = [&](i64 at, auto full) INLINED {
             Vec<A> square[L];
             UNROLLED for (int i = 0; i < L; i++) square[i] = load<A>(room + (at + i) * L);
             transpose<A>(square);
             UNROLLED for (int i = 0; i < L; i++)
-                if (full || i < planes) store<A>(to + i * pixels + at, square[i], full ? L : pixels - at);
+                if (full || i < planes) write<A>(to + i * pixels + at, square[i], full ? L : pixels - at, past);
         };
         i64 at = 0;
         for (; planes == L && at + L <= pixels; at += L) block(at, std::true_type{});
         for (; at < pixels; at += L) block(at, std::false_type{});
+        if (past) settled();
     }
     // Whether a map of so many pixels is written past the caches.
     bool streams(const Out* to, i64 pixels) const { return whole && ::streams<A>(to, n * c * pixels, c); }

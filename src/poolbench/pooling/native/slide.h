@@ -164,10 +164,12 @@ template <class A, class In, class Out, class Gradient = A> struct Run {
     A each;           // the part of each position in an average
     const A* by_window;  // and of each window on its own, if they differ
     i64 place;        // of the first output
-    const Window* row;
+    const Window* row;  // of NCHW with padding
     i64 width;
     bool streams = false;  // what is written is written once, and past the caches
+    i64 low = 0, high = 0;  // the windows of a padded row that lie wholly in the map
 
+    INLINE const Window* padded(i64 at, i64 n) const { return at < low || at + n > high ? row : nullptr; }
     INLINE Vec<A> part(i64 at) const { return by_window ? load<A>(by_window + at) : splat<A>(each); }
 };
 
@@ -176,7 +178,8 @@ INLINE void forward_run(const Options& options, const Chance& chance, const Taps
     constexpr int L = Lanes<A>::count;
     const Offsets<N> offsets(taps, taps.offset);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
-        Windows<A, In, N, decltype(whole)::value> x{run.x + at, offsets, n, Planar ? run.row : nullptr, taps.column, at, run.width};
+        Windows<A, In, N, decltype(whole)::value> x{
+            run.x + at, offsets, n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width};
         if constexpr (!Planar) x.fetch(taps);
         Vec<A> y, uniform{};
         Mask<A> position{};
@@ -202,7 +205,8 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
     const Offsets<N> offsets(taps, taps.offset), targets(taps, taps.target);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
         constexpr bool Full = decltype(whole)::value;
-        Windows<A, In, N, Full || Planar> x{run.x + at, offsets, n, Planar ? run.row : nullptr, taps.column, at, run.width};
+        Windows<A, In, N, Full || Planar> x{
+            run.x + at, offsets, n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width};
         if constexpr (!Planar && Op::looks) x.fetch(taps);
         Mask<A> position{};
         if constexpr (Op::keeps) position = load<A>(run.position + at, Full ? L : n);
@@ -397,6 +401,7 @@ void forward_planes(const Task& task, const Members<A>& members, const Out* x, O
     Grid<A> grid(k, m);
     auto copy = room<A>(grid.size());
     const auto rows = grid.rows(task.rows(), members);
+    const Inner inner = task.columns();
     for (i64 plane = begin; plane < end; plane++) {
         grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
         const Options options = task.of<A>(plane / m.c);
@@ -404,7 +409,7 @@ void forward_planes(const Task& task, const Members<A>& members, const Out* x, O
             i64 place = (plane * k.oh + i) * k.ow;
             Run<A, A, Out> run{copy.get() + (i * k.sh - k.top) * grid.pitch, y + place,
                 position ? position + place : nullptr, nullptr, k.ow, repeat, k.sh * grid.pitch, k.ow, 0,
-                0, each.get(), place, grid.padded() ? &k : nullptr, m.w};
+                0, each.get(), place, grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high};
             by_count<Op, true, true, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, true>(options, task.chance, positions, run);
             });
@@ -420,6 +425,7 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
     Grid<A> grid(k, m);
     auto copy = room<A>(Op::looks ? grid.size() : 0), sum = room<A>(grid.size());
     const auto rows = grid.rows(task.rows(), members);
+    const Inner inner = task.columns();
     const bool past = streams<A>(to, m.n * m.c * m.h * m.w, grid.flat ? m.h * m.w : m.w);
     for (i64 plane = begin; plane < end; plane++) {
         if (Op::looks) grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
@@ -429,7 +435,7 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
             i64 place = (plane * k.oh + i) * k.ow, start = (i * k.sh - k.top) * grid.pitch, step = k.sh * grid.pitch;
             Run<A, A, const Out> run{copy.get() + start, g + place, position ? (u8*)position + place : nullptr,
                 sum.get() + start, k.ow, repeat, step, k.ow, step, 0, each.get(), place,
-                grid.padded() ? &k : nullptr, m.w};
+                grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high};
             by_count<Op, !Add, Add, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 backward_run<Op, decltype(n)::value, true, Add>(options, positions, run);
             });
