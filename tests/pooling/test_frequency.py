@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -31,15 +32,14 @@ def test_unknown_wavelet() -> None:
 
 @pytest.mark.parametrize("size", [1, 5, 6])
 def test_cropping_nothing_changes_nothing(size: int) -> None:
-    torch.testing.assert_close(crop(size, size), torch.eye(size, dtype=torch.float64))
+    np.testing.assert_allclose(crop(size, size), np.eye(size), atol=1e-12)
 
 
 @pytest.mark.parametrize(("size", "smaller"), [(9, 5), (8, 3), (7, 4)])
 def test_spectral_loses_no_low_frequency(size: int, smaller: int) -> None:
     """A wave below the limit keeps its energy: the transforms are unitary."""
-    place = torch.arange(size, dtype=torch.float64)
-    wave = (2 * torch.pi * place / size + 0.3).cos()
-    torch.testing.assert_close((crop(size, smaller) @ wave).norm(), wave.norm())
+    wave = np.cos(2 * np.pi * np.arange(size) / size + 0.3)
+    np.testing.assert_allclose(np.linalg.norm(crop(size, smaller) @ wave), np.linalg.norm(wave))
 
 
 def test_spectral_drops_high_frequencies() -> None:

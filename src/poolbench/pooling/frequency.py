@@ -1,8 +1,11 @@
 """Local operators that keep a map's low frequencies: wavelet and spectral pooling."""
 
+from functools import cache
 from math import sqrt
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from poolbench.naming import unknown
@@ -96,7 +99,7 @@ class Spectral(nn.Module):
         with full_precision(x):
             high = wide(x)
             axes = [(size, (size - 1) // stride + 1) for size, stride in zip(x.shape[-2:], self.stride, strict=True)]
-            matrices = {axis: crop(*axis).to(high) for axis in axes}  # a square map needs one
+            matrices = {axis: torch.from_numpy(crop(*axis)).to(high) for axis in axes}  # a square map needs one
             rows, columns = (matrices[axis] for axis in axes)
             if layout(x) == torch.channels_last:  # channels stay neighbours, and nothing is copied
                 y = (rows @ high.permute(0, 2, 3, 1).flatten(2)).unflatten(2, (high.shape[3], -1))
@@ -107,14 +110,15 @@ class Spectral(nn.Module):
             return y.to(x.dtype, memory_format=layout(x))
 
 
-def crop(size: int, smaller: int) -> Tensor:
-    """The matrix (smaller, size), in float64, that transforms, crops the transform and transforms back.
+@cache
+def crop(size: int, smaller: int) -> NDArray[np.float64]:
+    """The matrix (smaller, size) that transforms, crops the transform and transforms back.
 
     >>> crop(4, 1).tolist()
     [[0.5, 0.5, 0.5, 0.5]]
     """
-    frequency = torch.arange(smaller // 2 + 1, dtype=torch.float64)
+    frequency = np.arange(smaller // 2 + 1)
     alone = (frequency == 0) | (2 * frequency == smaller)  # every other frequency has its mirror image
-    weight = (2 - alone.to(frequency)) / sqrt(size * smaller)
-    into, back = (2 * torch.pi / n * torch.arange(n, dtype=torch.float64).outer(frequency) for n in (size, smaller))
-    return (back.cos() * weight) @ into.cos().T + (back.sin() * weight) @ into.sin().T
+    weight = (2 - alone.astype(np.float64)) / sqrt(size * smaller)
+    into, back = (2 * np.pi / n * np.outer(np.arange(n), frequency) for n in (size, smaller))
+    return (np.cos(back) * weight) @ np.cos(into).T + (np.sin(back) * weight) @ np.sin(into).T

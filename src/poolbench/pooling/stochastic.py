@@ -168,8 +168,16 @@ class MixedCoin(Local):
             self.lead += 2 * heads.sum(0) - len(heads)
         else:
             heads = self.lead >= 0
-        pooled = torch.where(heads, maximum(x, self.window), self.average(x))
-        return pooled.contiguous(memory_format=layout(x))
+
+        def tossed(x: Tensor) -> Tensor:
+            pooled = torch.where(heads, maximum(x, self.window), self.average(x))
+            return pooled.contiguous(memory_format=layout(x))
+
+        def spread() -> Tensor:
+            each = heads.expand(*x.shape[:2], *self.window.shape(*x.shape[-2:]))
+            return each.to(wide(x[:0]).dtype).contiguous(memory_format=layout(x))
+
+        return slide("coin", x, self.window, tossed, chance=spread)
 
 
 @register(

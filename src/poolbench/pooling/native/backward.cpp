@@ -4,24 +4,23 @@
 
 template <class Op, bool Add, class A, class Out>
 void backward(const Task& task, const void* x, const void* g, const u8* position, void* to) {
-    constexpr bool gathers = Add && !Op::looks;
     const Members<A> members(task.window, task.maps);
     std::optional<Gather<A>> gather;
-    if (gathers) gather.emplace(task, members);
+    if (!Op::looks && (Add || task.maps.last)) gather.emplace(task, members);
     share<A>(task.maps,
         [&](i64 begin, i64 end) {
-            if constexpr (gathers)
+            if constexpr (Add && !Op::looks)
                 gather_planes<Op, A, Out>(task, *gather, (const Out*)g, position, (Out*)to, begin, end);
             else
                 backward_planes<Op, Add, A, Out>(
                     task, members, (const Out*)x, (const Out*)g, position, (Out*)to, begin, end);
         },
         [&](i64 picture, i64 first, i64 channels) {
-            if constexpr (gathers)
-                gather_pixels<Op, A, Out>(task, *gather, (const Out*)g, position, (Out*)to, picture, first, channels);
-            else
+            if constexpr (Op::looks)
                 backward_pixels<Op, Add, A, Out>(
                     task, members, (const Out*)x, (const Out*)g, position, (Out*)to, picture, first, channels);
+            else
+                gather_pixels<Op, A, Out>(task, *gather, (const Out*)g, position, (Out*)to, picture, first, channels);
         });
 }
 
@@ -43,7 +42,7 @@ Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> p
         by_type(g.scalar_type(), [&](auto a, auto out) {
             using A = decltype(a);
             using Out = decltype(out);
-            auto run = task.apart() && (Op::looks || !m.last) ? backward<Op, false, A, Out> : backward<Op, true, A, Out>;
+            auto run = task.apart() ? backward<Op, false, A, Out> : backward<Op, true, A, Out>;
             run(task, x ? x->data_ptr() : nullptr, g.data_ptr(), position ? (u8*)position->data_ptr() : nullptr,
                 to.data_ptr());
         });

@@ -33,6 +33,7 @@ template <class F> void by_name(const std::string& name, F f) {
     if (name == "median") return f(Median{});
     if (name == "mixture") return f(Mixture{});
     if (name == "mixed") return f(Mixed{});
+    if (name == "coin") return f(Coin{});
     if (name == "lp") return f(Lp{});
     if (name == "stochastic") return f(Stochastic{});
     if (name == "expectation") return f(Expectation{});
@@ -54,7 +55,7 @@ inline const void* shares_of(const Tensor& shares, i64 pictures, const Window& w
 inline Task task_of(i64 pictures, i64 channels, i64 height, i64 width, const Numbers& plan, double number,
     const std::optional<Tensor>& extra) {
     Task task{window_of(plan), {pictures, channels, height, width, plan[16] != 0}, {number}, {}};
-    STD_TORCH_CHECK(task.window.kh * task.window.kw < NONE, "poolbench: a window has fewer than 255 positions");
+    STD_TORCH_CHECK(task.window.kh * task.window.kw < Coin::EVERY, "poolbench: a window has fewer than 254 positions");
     if (extra && extra->scalar_type() == Type::Long)
         task.chance.seed = *(const i64*)extra->data_ptr();
     else if (extra && extra->dim() == 4)

@@ -28,7 +28,7 @@ def like(x: Tensor, height: int, width: int, last: int, pictures: int, dtype: to
 def slide(
     x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float, keep: bool
 ) -> tuple[Tensor, Tensor]:
-    kept = keep and name in ("max", "mixed", "stochastic")
+    kept = keep and name in ("max", "mixed", "coin", "stochastic")
     y = like(x, plan[8], plan[9], plan[16], x.shape[0])
     return y, like(x, plan[8], plan[9], plan[16], x.shape[0] if kept else 0, torch.uint8)
 

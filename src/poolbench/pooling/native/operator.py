@@ -19,8 +19,8 @@ ON_GPU = (
     *("blur", "max_blur", "average_blur"),
 )
 """Operators that have a kernel for GPUs too, in gpu.py."""
-MOST = 255
-"""A window of so many positions is left to the formula: one byte tells one position from another."""
+EVERY = 254
+"""In place of a position: all of them, equally. A window of so many is left to the formula."""
 LOOKS = ("lp", "expectation", "softpool", "median", "max_blur")
 """Kernels whose backward pass reads the input again; the others keep one byte for each output, or nothing."""
 Formula = Callable[[Tensor], Tensor]
@@ -153,7 +153,7 @@ def usable(name: str, x: Tensor, rows: int, columns: int) -> bool:
         )
         and x.dim() == 4
         and x.numel() > 0
-        and rows * columns < MOST
+        and rows * columns < EVERY
         and not _exporting()
     )
 
@@ -205,10 +205,11 @@ def _differentiable(ctx: Any, gradient: Tensor, x: Tensor | None, position: Tens
         at = gradient.new_zeros(ctx.shape).requires_grad_() if x is None else x  # linear: anywhere
         return torch.autograd.grad(ctx.formula(at), at, gradient, create_graph=True)[0]
     share, rest = gradient, torch.zeros_like(gradient)
-    if ctx.name == "mixed":
+    if ctx.name in ("mixed", "coin"):
         rows, columns = ctx.window.covered(ctx.shape[-2:], padding=True)
         members = gradient.new_tensor(rows).outer(gradient.new_tensor(columns))
-        share, rest = gradient * ctx.number, gradient * (1 - ctx.number) / members
+        weight = ctx.number if ctx.name == "mixed" else (position != EVERY).to(gradient)
+        share, rest = gradient * weight, gradient * (1 - weight) / members
     height, width = ctx.window.kernel
     parts = (share.where(position == place, 0) + rest for place in range(height * width))
     return ctx.window.scatter(parts, ctx.shape, gradient)

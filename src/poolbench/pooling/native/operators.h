@@ -178,7 +178,14 @@ struct Mixed : Parts<Mixed> {
     static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options& o, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>& position) {
-        Vec<A> largest = splat<A>(-INF), sum{};
+        Vec<A> largest, mean;
+        both<A>(x, each, largest, mean, position);
+        y = largest * A(o.number) + mean * A(1 - o.number);
+    }
+    template <class A, class X>
+    INLINE static void both(const X& x, Vec<A> each, Vec<A>& largest, Vec<A>& mean, Mask<A>& position) {
+        Vec<A> sum{};
+        largest = splat<A>(-INF);
         position = x.first();
         UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
@@ -188,12 +195,32 @@ struct Mixed : Parts<Mixed> {
             sum += v;
         }
         x.settle(position);
-        y = largest * A(o.number) + sum * each * A(1 - o.number);
+        mean = sum * each;
     }
     template <class A>
     INLINE static Vec<A> part(const Options& o, Vec<A> each, Vec<A> g, Mask<A> position, int place) {
         Vec<A> whole = g * A(o.number);
         return g * A(1 - o.number) * each + (position == place ? whole : Vec<A>{});
+    }
+};
+
+// The maximum where the chance handed in is not 0, the average elsewhere: then every position is kept.
+struct Coin : Parts<Coin> {
+    static constexpr int EVERY = NONE - 1;
+    static constexpr bool keeps = true;
+    static constexpr bool draws = true;
+    static constexpr bool looks = false;
+    static constexpr bool unrolls = true;
+    static constexpr double padding = 0;
+    template <class A, class X>
+    INLINE static void forward(const Options&, const X& x, Vec<A> each, Vec<A> chance, Vec<A>& y, Mask<A>& position) {
+        Vec<A> largest, mean;
+        Mixed::both<A>(x, each, largest, mean, position);
+        y = chance != 0 ? largest : mean;
+        position = chance != 0 ? position : number<A>(EVERY);
+    }
+    template <class A> INLINE static Vec<A> part(const Options&, Vec<A> each, Vec<A> g, Mask<A> position, int place) {
+        return position == place ? g : position == EVERY ? g * each : Vec<A>{};
     }
 };
 
