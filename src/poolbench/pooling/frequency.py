@@ -99,7 +99,8 @@ class Spectral(nn.Module):
         with full_precision(x):
             high = wide(x)
             axes = [(size, (size - 1) // stride + 1) for size, stride in zip(x.shape[-2:], self.stride, strict=True)]
-            matrices = {axis: torch.from_numpy(crop(*axis)).to(high) for axis in axes}  # a square map needs one
+            find = crop if torch.compiler.is_compiling() else crop_once
+            matrices = {axis: torch.from_numpy(find(*axis)).to(high) for axis in axes}  # a square map needs one
             rows, columns = (matrices[axis] for axis in axes)
             if layout(x) == torch.channels_last:  # channels stay neighbours, and nothing is copied
                 y = (rows @ high.permute(0, 2, 3, 1).flatten(2)).unflatten(2, (high.shape[3], -1))
@@ -110,7 +111,6 @@ class Spectral(nn.Module):
             return y.to(x.dtype, memory_format=layout(x))
 
 
-@cache
 def crop(size: int, smaller: int) -> NDArray[np.float64]:
     """The matrix (smaller, size) that transforms, crops the transform and transforms back.
 
@@ -122,3 +122,6 @@ def crop(size: int, smaller: int) -> NDArray[np.float64]:
     weight = (2 - alone.astype(np.float64)) / sqrt(size * smaller)
     into, back = (2 * np.pi / n * np.outer(np.arange(n), frequency) for n in (size, smaller))
     return (np.cos(back) * weight) @ np.cos(into).T + (np.sin(back) * weight) @ np.sin(into).T
+
+
+crop_once = cache(crop)  # torch.compile warns of caches
