@@ -75,8 +75,12 @@ def test_no_driver_no_energy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_step_uses_what_the_counter_grows_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    readings = iter((100.0, 112.0))
-    monkeypatch.setattr(import_module("poolbench.evaluation.cost"), "counter", lambda device: lambda: next(readings))
+    steps: list[object] = []
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
+    network.register_forward_hook(lambda *_: steps.append(None))
+    joules = 2.5  # a step
+    monkeypatch.setattr(
+        import_module("poolbench.evaluation.cost"), "counter", lambda device: lambda: joules * len(steps)
+    )
     found = cost(network, {}, torch.zeros(6, 1, 8, 8))
-    assert found.energy_j == pytest.approx(1000 * 12 / 6 / 6)  # six steps of six pictures
+    assert found.energy_j == pytest.approx(1000 * joules / 6)

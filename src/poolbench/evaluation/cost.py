@@ -111,8 +111,9 @@ def cost(network: nn.Module, slots: Mapping[str, nn.Module], images: Tensor) -> 
     joules, used = counter(images.device), None
     if joules:
         before = joules()
-        _in_turns([step], images.is_cuda)
-        used = 1e3 * (joules() - before) / (TURNS + 1) / len(images)
+        for _ in range(TURNS):
+            _seconds(step, images.is_cuda)
+        used = 1e3 * (joules() - before) / TURNS / len(images)
     return Cost(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         multiply_adds=arithmetic.total // len(images),
@@ -135,9 +136,13 @@ def _in_turns(runs: Sequence[Callable[[], object]], cuda: bool) -> list[list[flo
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(TURNS + 1):
         for run, own in zip(runs, times, strict=True):
-            start = time.perf_counter()
-            run()
-            if cuda:
-                torch.cuda.synchronize()
-            own.append(time.perf_counter() - start)
+            own.append(_seconds(run, cuda))
     return [own[1:] for own in times]
+
+
+def _seconds(run: Callable[[], object], cuda: bool) -> float:
+    start = time.perf_counter()
+    run()
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
