@@ -20,6 +20,7 @@ struct bf16 {
 
 #define INLINED __attribute__((always_inline))
 #define INLINE inline INLINED
+#define APART __attribute__((noinline, cold))  // what is seldom done
 #define UNROLLED _Pragma("GCC unroll 16")
 
 template <class A> struct Lanes;

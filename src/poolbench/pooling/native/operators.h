@@ -224,12 +224,17 @@ struct Coin : Parts<Coin> {
     }
 };
 
-// |x|^p, and the mean of the powers of each window as parts of its maximum `scale`, so that no power overflows.
+// x^p of what is not negative.
 template <class A> INLINE Vec<A> power(Vec<A> x, A p) {
     if (p == 2) return x * x;
-    if (p == 1) return x;
     if (p == A(0.5)) return root(x);
-    if (p == 3) return x * x * x;
+    if (p > 0 && p <= 16 && p == int(p)) {
+        Vec<A> y = splat<A>(1);
+        for (int rest = int(p);; x *= x) {
+            if (rest & 1) y *= x;
+            if (!(rest >>= 1)) return y;
+        }
+    }
     Vec<A> y = exponential(Vec<A>(logarithm(x) * p));
     return x < std::numeric_limits<A>::min() ? Vec<A>{} : y;
 }
@@ -240,56 +245,91 @@ struct Lp {
     static constexpr bool looks = true;
     static constexpr bool unrolls = true;
     static constexpr double padding = 0;
-    template <class A, class X>
-    INLINE static void powers(A p, const X& x, Vec<A> each, Vec<A>& scale, Vec<A>& mean) {
-        Vec<A> sum{};
-        scale = splat<A>(1);
-        if (p == 2) {
-            UNROLLED for (int t = 0; t < x.count; t++) sum += x[t] * x[t];
-            const A low = std::numeric_limits<A>::min() * 0x1p40, high = std::numeric_limits<A>::max();
-            if (!any((sum < low) | !(sum <= high))) {
-                mean = sum * each;
-                return;
-            }
-        }
-        Vec<A> largest{};
-        for (int t = 0; t < x.count; t++) {
-            largest = larger<A>(magnitude<A>(x[t]), largest);
-        }
-        scale = (largest > 0) & (largest <= std::numeric_limits<A>::max()) ? largest : scale;
-        sum = Vec<A>{};
-        for (int t = 0; t < x.count; t++) {
-            Vec<A> v = magnitude<A>(x[t]);
-            sum += v != v ? v : largest > std::numeric_limits<A>::max() ? largest : power<A>(v / scale, p);
-        }
-        mean = sum * each;
-    }
+
     template <class A, class X>
     INLINE static void forward(const Options& o, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {
-        Vec<A> scale, mean;
-        powers<A>(o.number, x, each, scale, mean);
-        auto finite = mean <= std::numeric_limits<A>::max();
-        y = finite ? scale * (o.number == 2 ? root(mean) : power<A>(mean, 1 / o.number)) : mean;
+        const A p = o.number;
+        Vec<A> mean, powers[X::most];
+        if (average<A>(p, x, each, mean, powers))
+            y = root_of<A>(mean, p);
+        else
+            y = scaled<A>(p, x, each);
     }
     template <class A, class X, class Give>
     INLINE static void backward(const Options& o, const X& x, Vec<A> each, Vec<A> g, Mask<A>, Give give) {
         const A p = o.number;
-        Vec<A> scale, mean;
-        powers<A>(p, x, each, scale, mean);
+        Vec<A> mean, powers[X::most];
+        if (!average<A>(p, x, each, mean, powers)) return scaled_backward<A>(p, x, each, g, give);
+        g = share<A>(p, g * each, mean);
+        if (p == 2) {
+            UNROLLED for (int t = 0; t < x.count; t++) give(t, g * x[t]);
+        } else {
+            for (int t = 0; t < x.count; t++) {
+                Vec<A> v = magnitude<A>(x[t]);
+                give(t, signed_as<A>(x[t], g * (powers[t] / v)));
+            }
+        }
+    }
+
+    // The mean of |x|^p, and whether no power overflowed or vanished. Squares are not kept.
+    template <class A, class X>
+    INLINE static bool average(A p, const X& x, Vec<A> each, Vec<A>& mean, Vec<A>* powers) {
+        Vec<A> sum{};
+        Mask<A> bits{};
+        if (p == 2) {
+            UNROLLED for (int t = 0; t < x.count; t++) {
+                bits |= (Mask<A>)magnitude<A>(x[t]);
+                sum += x[t] * x[t];
+            }
+        } else {
+            for (int t = 0; t < x.count; t++) {
+                Vec<A> v = magnitude<A>(x[t]);
+                bits |= (Mask<A>)v;
+                sum += powers[t] = power<A>(v, p);
+            }
+        }
+        mean = sum * each;
+        const A low = std::numeric_limits<A>::min() * 0x1p40, high = std::numeric_limits<A>::max();
+        return !any(((sum < low) & (bits != 0)) | !(sum <= high));
+    }
+    template <class A> INLINE static Vec<A> root_of(Vec<A> mean, A p) {
+        return p == 2 ? root(mean) : power<A>(mean, 1 / p);
+    }
+    // dy / d|x|^p by p, of each position; none of a window of zeros.
+    template <class A> INLINE static Vec<A> share(A p, Vec<A> g, Vec<A> mean) {
         auto empty = mean == 0;
         mean = empty ? splat<A>(1) : mean;
-        g = empty ? Vec<A>{} : g * each;
-        if (p == 2) {
-            g /= root(mean) * scale;
-            UNROLLED for (int t = 0; t < x.count; t++) give(t, g * x[t]);
-            return;
-        }
-        g *= power<A>(mean, 1 / p - 1);
+        g = p == 2 ? Vec<A>(g / root(mean)) : Vec<A>(g * power<A>(mean, 1 / p - 1));
+        return empty ? Vec<A>{} : g;
+    }
+    template <class A> INLINE static Vec<A> signed_as(Vec<A> x, Vec<A> part) {
+        part = x == 0 ? Vec<A>{} : part;
+        return x < 0 ? -part : part;
+    }
+
+    // The same of parts of the maximum, whose powers do not overflow.
+    template <class A, class X> INLINE static Vec<A> scaled_average(A p, const X& x, Vec<A> each, Vec<A>& scale) {
+        const A high = std::numeric_limits<A>::max();
+        Vec<A> largest{};
+        for (int t = 0; t < x.count; t++) largest = larger<A>(magnitude<A>(x[t]), largest);
+        scale = (largest > 0) & (largest <= high) ? largest : splat<A>(1);
+        Vec<A> sum{};
         for (int t = 0; t < x.count; t++) {
-            Vec<A> v = x[t], part = g * power<A>(magnitude<A>(v) / scale, p - 1);
-            part = v == 0 ? Vec<A>{} : part;
-            give(t, v < 0 ? -part : part);
+            Vec<A> v = magnitude<A>(x[t]);
+            sum += v != v ? v : largest > high ? largest : power<A>(v / scale, p);
         }
+        return sum * each;
+    }
+    template <class A, class X> APART static Vec<A> scaled(A p, const X& x, Vec<A> each) {
+        Vec<A> scale, mean = scaled_average<A>(p, x, each, scale);
+        return mean <= std::numeric_limits<A>::max() ? scale * root_of<A>(mean, p) : mean;
+    }
+    template <class A, class X, class Give>
+    APART static void scaled_backward(A p, const X& x, Vec<A> each, Vec<A> g, Give give) {
+        Vec<A> scale, mean = scaled_average<A>(p, x, each, scale);
+        g = share<A>(p, g * each, mean);
+        for (int t = 0; t < x.count; t++)
+            give(t, signed_as<A>(x[t], g * power<A>(magnitude<A>(x[t]) / scale, p - 1)));
     }
 };
 
