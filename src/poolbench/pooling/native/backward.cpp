@@ -1,26 +1,22 @@
 // The operators that slide a window, backward.
-#include "dispatch.h"
+#include "backward.h"
+
 #include "gather.h"
 
 template <class Op, bool Add, class A, class Out>
-void backward(const Task& task, const void* x, const void* g, const u8* position, void* to) {
+void backward(const Task& task, const Out* g, const u8* position, Out* to) {
     const Members<A> members(task.window, task.maps);
     std::optional<Gather<A>> gather;
-    if (!Op::looks && (Add || task.maps.last)) gather.emplace(task, members);
+    if (Add || task.maps.last) gather.emplace(task, members);
     share<A>(task.maps,
         [&](i64 begin, i64 end) {
-            if constexpr (Add && !Op::looks)
-                gather_planes<Op, A, Out>(task, *gather, (const Out*)g, position, (Out*)to, begin, end);
+            if constexpr (Add)
+                gather_planes<Op, A, Out>(task, *gather, g, position, to, begin, end);
             else
-                backward_planes<Op, Add, A, Out>(
-                    task, members, (const Out*)x, (const Out*)g, position, (Out*)to, begin, end);
+                backward_planes<Op, false, A, Out>(task, members, nullptr, g, position, to, begin, end);
         },
         [&](i64 picture, i64 first, i64 channels) {
-            if constexpr (Op::looks)
-                backward_pixels<Op, Add, A, Out>(
-                    task, members, (const Out*)x, (const Out*)g, position, (Out*)to, picture, first, channels);
-            else
-                gather_pixels<Op, A, Out>(task, *gather, (const Out*)g, position, (Out*)to, picture, first, channels);
+            gather_pixels<Op, A, Out>(task, *gather, g, position, to, picture, first, channels);
         });
 }
 
@@ -35,18 +31,19 @@ Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> p
         });
         return to;
     }
-    by_name(name, [&](auto op) {
+    auto run = [&](auto op) {
         using Op = decltype(op);
-        STD_TORCH_CHECK(x.has_value() || !Op::looks, "poolbench: the backward of ", name, " needs its input");
         STD_TORCH_CHECK(position.has_value() || !Op::keeps, "poolbench: the backward of ", name, " needs positions");
         by_type(g.scalar_type(), [&](auto a, auto out) {
             using A = decltype(a);
             using Out = decltype(out);
             auto run = task.apart() ? backward<Op, false, A, Out> : backward<Op, true, A, Out>;
-            run(task, x ? x->data_ptr() : nullptr, g.data_ptr(), position ? (u8*)position->data_ptr() : nullptr,
-                to.data_ptr());
+            run(task, (const Out*)g.data_ptr(), position ? (const u8*)position->data_ptr() : nullptr,
+                (Out*)to.data_ptr());
         });
-    });
+    };
+    STD_TORCH_CHECK(by_name(name, run) || look_back(name, {task, g, x, to.data_ptr()}),
+        "poolbench: no kernel is called ", name);
     return to;
 }
 

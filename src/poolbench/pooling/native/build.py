@@ -12,7 +12,16 @@ from pathlib import Path
 import torch
 
 FOLDER = Path(__file__).parent
-UNITS = ("backward.cpp", "forward.cpp", "learned.cpp", "blurred.cpp", "cells.cpp", "regions.cpp", "polyphase.cpp")
+UNITS = (
+    "backward.cpp",
+    "looking.cpp",
+    "forward.cpp",
+    "learned.cpp",
+    "blurred.cpp",
+    "cells.cpp",
+    "regions.cpp",
+    "polyphase.cpp",
+)
 """Compiled side by side."""
 HEADERS = (
     "lanes.h",
@@ -23,6 +32,7 @@ HEADERS = (
     "slab.h",
     "tensors.h",
     "dispatch.h",
+    "backward.h",
     "blurred.h",
     "cells.h",
 )

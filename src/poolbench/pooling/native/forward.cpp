@@ -26,7 +26,7 @@ std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::str
         share(*fused, [&](i64 begin, i64 end) { fused->forward(x.data_ptr(), y.data_ptr(), begin, end); });
         return {y, empty(0, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8())};
     }
-    by_name(name, [&](auto op) {
+    auto run = [&](auto op) {
         using Op = decltype(op);
         bool kept = Op::keeps && keep;
         position = empty(kept ? m.n : 0, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8());
@@ -34,7 +34,8 @@ std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::str
             forward<Op, decltype(a), decltype(out)>(
                 task, x.data_ptr(), y.data_ptr(), kept ? (u8*)position->data_ptr() : nullptr);
         });
-    });
+    };
+    STD_TORCH_CHECK(by_name(name, run) || by_name_that_looks(name, run), "poolbench: no kernel is called ", name);
     return {y, *position};
 }
 

@@ -436,7 +436,7 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
             Run<A, A, const Out> run{copy.get() + start, g + place, position ? (u8*)position + place : nullptr,
                 sum.get() + start, k.ow, repeat, step, k.ow, step, 0, each.get(), place,
                 grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high};
-            by_count<Op, !Add, Add, A>(positions, k, [&, &positions = positions](auto n) INLINED {
+            by_count<Op, !Add || Op::looks, Add, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 backward_run<Op, decltype(n)::value, true, Add>(options, positions, run);
             });
         }

@@ -1,0 +1,26 @@
+#include "backward.h"
+
+template <class Op, bool Add, class A, class Out>
+void backward(const Task& task, const Out* x, const Out* g, Out* to) {
+    const Members<A> members(task.window, task.maps);
+    share<A>(task.maps,
+        [&](i64 begin, i64 end) {
+            backward_planes<Op, true, A, Out>(task, members, x, g, nullptr, to, begin, end);
+        },
+        [&](i64 picture, i64 first, i64 channels) {
+            backward_pixels<Op, Add, A, Out>(task, members, x, g, nullptr, to, picture, first, channels);
+        });
+}
+
+bool look_back(const std::string& name, const Back& back) {
+    return by_name_that_looks(name, [&](auto op) {
+        using Op = decltype(op);
+        STD_TORCH_CHECK(back.x.has_value(), "poolbench: the backward of ", name, " needs its input");
+        by_type(back.g.scalar_type(), [&](auto a, auto out) {
+            using A = decltype(a);
+            using Out = decltype(out);
+            auto run = back.task.apart() ? backward<Op, false, A, Out> : backward<Op, true, A, Out>;
+            run(back.task, (const Out*)back.x->data_ptr(), (const Out*)back.g.data_ptr(), (Out*)back.to);
+        });
+    });
+}
