@@ -32,7 +32,7 @@ sanitize: export HYPOTHESIS_PROFILE ?= thorough
 sanitize: $(BIN)/.installed-dev
 	POOLBENCH_BACKEND=formula python -c 'from poolbench.pooling.native.build import build; print(build())'
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-		python -m pytest tests/pooling/native/test_agreement.py
+		python -m pytest -n auto --dist worksteal tests/pooling/native/test_agreement.py
 
 lint: $(BIN)/.installed-dev
 	ruff format --check
