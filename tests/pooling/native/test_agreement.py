@@ -62,11 +62,8 @@ def agree(operator_of: Callable[[Tensor], Tensor], x: Tensor) -> None:
     for ours, _ in pairs[:2]:
         assert ours.dtype == x.dtype
         assert ours.is_contiguous(memory_format=layout(x))
-    for place, (ours, theirs) in enumerate(pairs):
+    for ours, theirs in pairs:
         scale = 1 + float(theirs.abs().max()) if theirs.numel() else 1.0
-        if place > 1 and x.dtype != torch.bfloat16:
-            # What is learned sums over all positions: roundings add up as a random walk, whatever is left of the sum.
-            scale += (x.numel() / theirs.numel()) ** 0.5 / 32
         torch.testing.assert_close(ours, theirs, rtol=0, atol=TOLERANCE[x.dtype] * scale, equal_nan=True)
 
 
