@@ -58,6 +58,25 @@ template <class A, int N, bool Whole> struct Given {
     INLINE void number(int k, Vec<A> part) const { numbers[k] += part; }
 };
 
+// Adds to a sum, of which `rest` is what rounding has left out so far (Kahan, 1965).
+template <class A> INLINE void compensated(Vec<A>& sum, Vec<A>& rest, Vec<A> part) {
+    const Vec<A> whole = part + rest, next = sum + whole;
+    rest = whole - (next - sum);
+    sum = next;
+}
+
+// The mean of `count` terms, by parts of some.
+template <class A, class F> INLINE Vec<A> mean_over(i64 count, F term) {
+    constexpr i64 SOME = 32;
+    Vec<A> sum{}, rest{};
+    for (i64 first = 0; first < count; first += SOME) {
+        Vec<A> part{};
+        for (i64 i = first; i < std::min(first + SOME, count); i++) part += term(i);
+        compensated<A>(sum, rest, part);
+    }
+    return sum / A(count);
+}
+
 // The planes side by side in a slab, with mean 0 and variance 1 each, and the way back.
 template <class A> struct Normalised {
     static constexpr int L = Lanes<A>::count;
@@ -66,33 +85,28 @@ template <class A> struct Normalised {
 
     void forward(const A* from, A* to, A* rates) const {
         for (i64 at = 0; at < width; at += L) {
-            const i64 n = width - at, end = pixels * lanes;
-            Vec<A> mean{}, variance{};
-            for (i64 i = at; i < end; i += lanes) mean += load<A>(from + i, n);
-            mean /= A(pixels);
-            for (i64 i = at; i < end; i += lanes) {
-                const Vec<A> v = load<A>(from + i, n) - mean;
-                variance += v * v;
-            }
-            const Vec<A> rate = A(1) / root(Vec<A>(variance / A(pixels) + A(EPSILON)));
-            for (i64 i = at; i < end; i += lanes) store<A>(to + i, (load<A>(from + i, n) - mean) * rate, n);
+            const i64 n = width - at;
+            auto value = [&](i64 i) INLINED { return load<A>(from + i * lanes + at, n); };
+            const Vec<A> mean = mean_over<A>(pixels, value);
+            const Vec<A> variance = mean_over<A>(pixels, [&](i64 i) INLINED {
+                const Vec<A> v = value(i) - mean;
+                return v * v;
+            });
+            const Vec<A> rate = A(1) / root(Vec<A>(variance + A(EPSILON)));
+            for (i64 i = 0; i < pixels; i++) store<A>(to + i * lanes + at, (value(i) - mean) * rate, n);
             store<A>(rates + at, rate, n);
         }
     }
     // The gradient `g` of the normalised planes `z` becomes that of the planes.
     void backward(const A* z, const A* rates, A* g) const {
         for (i64 at = 0; at < width; at += L) {
-            const i64 n = width - at, end = pixels * lanes;
-            Vec<A> mean{}, slope{};
-            for (i64 i = at; i < end; i += lanes) {
-                mean += load<A>(g + i, n);
-                slope += load<A>(g + i, n) * load<A>(z + i, n);
-            }
-            mean /= A(pixels);
-            slope /= A(pixels);
-            const Vec<A> rate = load<A>(rates + at, n);
-            for (i64 i = at; i < end; i += lanes)
-                store<A>(g + i, rate * (load<A>(g + i, n) - mean - slope * load<A>(z + i, n)), n);
+            const i64 n = width - at;
+            auto value = [&](i64 i) INLINED { return load<A>(z + i * lanes + at, n); };
+            auto gradient = [&](i64 i) INLINED { return load<A>(g + i * lanes + at, n); };
+            const Vec<A> mean = mean_over<A>(pixels, gradient), rate = load<A>(rates + at, n);
+            const Vec<A> slope = mean_over<A>(pixels, [&](i64 i) INLINED { return gradient(i) * value(i); });
+            for (i64 i = 0; i < pixels; i++)
+                store<A>(g + i * lanes + at, rate * (gradient(i) - mean - slope * value(i)), n);
         }
     }
 };
@@ -170,7 +184,7 @@ template <class Op, int N, class A, class Out> struct Slides {
     void backward(i64 begin, i64 end) const {
         auto x = copy(all.x, pixels), other = copy(all.other, pixels), g = copy(all.y, results),
              to_x = copy(all.to_x, pixels), to_other = copy(all.to_other, pixels), lost = room<A>(m.w * lanes),
-             normal = room<A>(Op::pairs * pixels * lanes), rates = room<A>(lanes);
+             normal = room<A>(Op::pairs * pixels * lanes), rates = room<A>(lanes), rests = room<A>(all.count * lanes);
         const bool add = !all.task.apart();
         for (i64 slab = begin; slab < end; slab++) {
             const A* from = take(slab, all.y, results, g);
@@ -180,6 +194,7 @@ template <class Op, int N, class A, class Out> struct Slides {
                 if (map && !add)
                     all.task.uncovered([&](i64 place) { std::memset(map + place * lanes, 0, lanes * sizeof(A)); });
             }
+            std::memset(rests.get(), 0, all.count * lanes * sizeof(A));
             for (i64 number = 0; number < all.count; number++)
                 std::memset((A*)all.to_numbers + number * planes + first(slab), 0, width(slab) * sizeof(A));
             each(slab, take(slab, all.x, pixels, x), normalise(slab, other, normal, rates),
@@ -193,7 +208,11 @@ template <class Op, int N, class A, class Out> struct Slides {
                     }
                     for (i64 number = 0; number < all.count; number++) {
                         A* total = (A*)all.to_numbers + number * planes + plane;
-                        store<A>(total, seen.read(total, seen.n) + sums[number], seen.n);
+                        A* rest = rests.get() + number * lanes + plane - first(slab);
+                        Vec<A> sum = seen.read(total, seen.n), left = seen.read(rest, seen.n);
+                        compensated<A>(sum, left, sums[number]);
+                        store<A>(total, sum, seen.n);
+                        store<A>(rest, left, seen.n);
                     }
                 });
             slabs.give(slab, (Out*)all.to_x, pixels, values);
