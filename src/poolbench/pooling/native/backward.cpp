@@ -31,19 +31,22 @@ Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> p
         });
         return to;
     }
-    auto run = [&](auto op) {
+    const bool found = by_name(name, [&](auto op) {
         using Op = decltype(op);
-        STD_TORCH_CHECK(position.has_value() || !Op::keeps, "poolbench: the backward of ", name, " needs positions");
-        by_type(g.scalar_type(), [&](auto a, auto out) {
-            using A = decltype(a);
-            using Out = decltype(out);
-            auto run = task.apart() ? backward<Op, false, A, Out> : backward<Op, true, A, Out>;
-            run(task, (const Out*)g.data_ptr(), position ? (const u8*)position->data_ptr() : nullptr,
-                (Out*)to.data_ptr());
-        });
-    };
-    STD_TORCH_CHECK(by_name(name, run) || look_back(name, {task, g, x, to.data_ptr()}),
-        "poolbench: no kernel is called ", name);
+        if constexpr (Op::looks) {
+            look_back(name, {task, g, x, to.data_ptr()});
+        } else {
+            STD_TORCH_CHECK(position.has_value() || !Op::keeps, "poolbench: the backward of ", name, " needs positions");
+            by_type(g.scalar_type(), [&](auto a, auto out) {
+                using A = decltype(a);
+                using Out = decltype(out);
+                auto run = task.apart() ? backward<Op, false, A, Out> : backward<Op, true, A, Out>;
+                run(task, (const Out*)g.data_ptr(), position ? (const u8*)position->data_ptr() : nullptr,
+                    (Out*)to.data_ptr());
+            });
+        }
+    });
+    STD_TORCH_CHECK(found, "poolbench: no kernel is called ", name);
     return to;
 }
 

@@ -10,5 +10,4 @@ struct Back {
     void* to;
 };
 
-// False: no such operator is called `name`.
-bool look_back(const std::string& name, const Back& back);
+void look_back(const std::string& name, const Back& back);

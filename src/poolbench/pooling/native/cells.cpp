@@ -235,10 +235,15 @@ Tensor cells_backward(Tensor g, Tensor position, Numbers rows, Numbers columns, 
     return to;
 }
 
+i64 vector_bytes() { return WIDTH; }
+
 STABLE_TORCH_LIBRARY_FRAGMENT(poolbench, m) {
+    m.def("vector_bytes() -> int");
     m.def("cells(Tensor x, int[] rows, int[] columns, bool last, bool keep) -> (Tensor, Tensor)");
     m.def("cells_backward(Tensor g, Tensor position, int[] rows, int[] columns, int height, int width, bool last) -> Tensor");
 }
+
+STABLE_TORCH_LIBRARY_IMPL(poolbench, CompositeExplicitAutograd, m) { m.impl("vector_bytes", TORCH_BOX(&vector_bytes)); }
 
 STABLE_TORCH_LIBRARY_IMPL(poolbench, CPU, m) {
     m.impl("cells", TORCH_BOX(&cells));

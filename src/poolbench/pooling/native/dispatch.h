@@ -35,10 +35,6 @@ template <class F> bool by_name(const std::string& name, F f) {
     if (name == "mixed") return f(Mixed{}), true;
     if (name == "coin") return f(Coin{}), true;
     if (name == "stochastic") return f(Stochastic{}), true;
-    return false;
-}
-// Those that look at the input again in the backward pass.
-template <class F> bool by_name_that_looks(const std::string& name, F f) {
     if (name == "median") return f(Median{}), true;
     if (name == "lp") return f(Lp{}), true;
     if (name == "expectation") return f(Expectation{}), true;

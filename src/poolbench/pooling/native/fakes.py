@@ -62,11 +62,16 @@ def learned_backward(
 
 def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, keep: bool) -> tuple[Tensor, Tensor]:
     y = like(x, len(rows) // 2, len(columns) // 2, last, x.shape[0])
-    lanes = 8 if x.dtype == torch.float64 else 16
+    lanes = lanes_of(x)
     rounds, side_by_side = (x.shape[0], x.shape[1]) if last else (-(-x.shape[0] * x.shape[1] // lanes), lanes)
     kept = -(-side_by_side // lanes) * lanes // 2 if in_halves(rows, columns) else side_by_side
     number = rounds * kept * (len(rows) // 2) * (len(columns) // 2) if keep else 0
     return y, torch.empty((number, 1, 1, 1), dtype=torch.uint8, device=x.device)
+
+
+def lanes_of(x: Tensor) -> int:
+    """The numbers of `x` that a kernel computes side by side; bfloat16 is computed in float32."""
+    return int(torch.ops.poolbench.vector_bytes.default()) // max(x.element_size(), 4)
 
 
 def largest(edges: Sequence[int]) -> int:

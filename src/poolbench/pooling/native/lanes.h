@@ -1,4 +1,4 @@
-// Vectors as wide as a cache line: the compiler cuts them to what the machine has. bfloat16 is computed in float32.
+// Vectors as wide as the machine's: the compiler cuts wider ones into single numbers. bfloat16 is computed in float32.
 #pragma once
 
 #include <cmath>
@@ -6,8 +6,9 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
+#include <utility>
 
-#ifdef __AVX512BW__
+#ifdef __x86_64__
 #include <immintrin.h>
 #endif
 
@@ -23,25 +24,30 @@ struct bf16 {
 #define APART __attribute__((noinline, cold))  // what is seldom done
 #define UNROLLED _Pragma("GCC unroll 16")
 
-template <class A> struct Lanes;
+#if defined(__AVX512BW__)
+constexpr int WIDTH = 64;
+#elif defined(__AVX2__)
+constexpr int WIDTH = 32;
+#else
+constexpr int WIDTH = 16;
+#endif
 
-template <> struct Lanes<float> {
-    static constexpr int count = 16;
-    typedef float V __attribute__((vector_size(64)));
-    typedef std::int32_t M __attribute__((vector_size(64)));
-    typedef std::uint32_t U __attribute__((vector_size(64)));
-    typedef std::uint16_t H __attribute__((vector_size(32)));
-    typedef u8 B __attribute__((vector_size(16)));
-    typedef std::uint64_t P __attribute__((vector_size(16)));
-};
+// An unsigned integer of so many bytes.
+template <int bytes> struct UnsignedOf;
+template <> struct UnsignedOf<1> { using type = u8; };
+template <> struct UnsignedOf<2> { using type = std::uint16_t; };
+template <> struct UnsignedOf<4> { using type = std::uint32_t; };
+template <> struct UnsignedOf<8> { using type = std::uint64_t; };
 
-template <> struct Lanes<double> {
-    static constexpr int count = 8;
-    typedef double V __attribute__((vector_size(64)));
-    typedef std::int64_t M __attribute__((vector_size(64)));
-    typedef std::uint32_t U __attribute__((vector_size(32)));
-    typedef u8 B __attribute__((vector_size(8)));
-    typedef std::uint32_t P __attribute__((vector_size(8)));
+template <class A> struct Lanes {
+    static constexpr int count = WIDTH / sizeof(A);
+    using Half = typename UnsignedOf<count / 2>::type;  // the bytes of half of the lanes
+    typedef A V __attribute__((vector_size(WIDTH)));
+    typedef std::conditional_t<sizeof(A) == 4, std::int32_t, std::int64_t> M __attribute__((vector_size(WIDTH)));
+    typedef std::uint32_t U __attribute__((vector_size(count * 4)));
+    typedef std::uint16_t H __attribute__((vector_size(count * 2)));
+    typedef u8 B __attribute__((vector_size(count)));
+    typedef Half P __attribute__((vector_size(count)));
 };
 
 template <class A> using Vec = typename Lanes<A>::V;
@@ -50,10 +56,17 @@ template <class A> using Mask = typename Lanes<A>::M;
 template <class A> INLINE Vec<A> splat(A value) { return value - Vec<A>{}; }
 template <class A> INLINE Mask<A> number(int value) { return value - Mask<A>{}; }
 
+// 0, 1, 2 ...
+template <class A> INLINE Mask<A> steps() {
+    Mask<A> lane;
+    for (int i = 0; i < Lanes<A>::count; i++) lane[i] = i;
+    return lane;
+}
+
 // The first n elements of a vector of raw integers; the rest is 0. n is below the number of lanes.
 template <class R, class T> INLINE R part(const T* from, i64 n) {
     R raw{};
-#ifdef __AVX512BW__
+#if defined(__AVX512BW__)
     if constexpr (sizeof(R) == 64 && sizeof(T) == 4)
         return (R)_mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), from);
     else if constexpr (sizeof(R) == 64 && sizeof(T) == 8)
@@ -63,13 +76,19 @@ template <class R, class T> INLINE R part(const T* from, i64 n) {
     else if constexpr (sizeof(R) == 16 && sizeof(T) == 1)
         return (R)_mm_maskz_loadu_epi8((__mmask16)((1u << n) - 1), from);
     else
+#elif defined(__AVX2__)
+    if constexpr (sizeof(R) == 32 && sizeof(T) == 4)
+        return (R)_mm256_maskload_epi32((const int*)from, (__m256i)(steps<float>() < int(n)));
+    else if constexpr (sizeof(R) == 32 && sizeof(T) == 8)
+        return (R)_mm256_maskload_epi64((const long long*)from, (__m256i)(steps<double>() < n));
+    else
 #endif
         std::memcpy(&raw, from, n * sizeof(T));
     return raw;
 }
 
 template <class R, class T> INLINE void put(T* to, R raw, i64 n) {
-#ifdef __AVX512BW__
+#if defined(__AVX512BW__)
     if constexpr (sizeof(R) == 64 && sizeof(T) == 4)
         _mm512_mask_storeu_epi32(to, (__mmask16)((1u << n) - 1), (__m512i)raw);
     else if constexpr (sizeof(R) == 64 && sizeof(T) == 8)
@@ -78,6 +97,12 @@ template <class R, class T> INLINE void put(T* to, R raw, i64 n) {
         _mm256_mask_storeu_epi16(to, (__mmask16)((1u << n) - 1), (__m256i)raw);
     else if constexpr (sizeof(R) == 16 && sizeof(T) == 1)
         _mm_mask_storeu_epi8(to, (__mmask16)((1u << n) - 1), (__m128i)raw);
+    else
+#elif defined(__AVX2__)
+    if constexpr (sizeof(R) == 32 && sizeof(T) == 4)
+        _mm256_maskstore_epi32((int*)to, (__m256i)(steps<float>() < int(n)), (__m256i)raw);
+    else if constexpr (sizeof(R) == 32 && sizeof(T) == 8)
+        _mm256_maskstore_epi64((long long*)to, (__m256i)(steps<double>() < n), (__m256i)raw);
     else
 #endif
         std::memcpy(to, &raw, n * sizeof(T));
@@ -96,13 +121,16 @@ INLINE Lanes<float>::H narrow(Vec<float> value) {
 }
 
 template <class A> INLINE Mask<A> widen(typename Lanes<A>::B bytes) {
-#ifdef __AVX512BW__
-    if constexpr (sizeof bytes == 16)  // gcc 12 would convert one byte after the other
-        return (Mask<A>)_mm512_cvtepu8_epi32((__m128i)bytes);
+#ifdef __AVX2__  // gcc 12 would convert one byte after the other
+    __m128i low{};
+    std::memcpy(&low, &bytes, sizeof bytes);
+    if constexpr (WIDTH == 64)
+        return (Mask<A>)(sizeof(A) == 4 ? _mm512_cvtepu8_epi32(low) : _mm512_cvtepu8_epi64(low));
     else
-        return (Mask<A>)_mm512_cvtepu8_epi64(_mm_cvtsi64_si128((long long)bytes));
-#endif
+        return (Mask<A>)(sizeof(A) == 4 ? _mm256_cvtepu8_epi32(low) : _mm256_cvtepu8_epi64(low));
+#else
     return __builtin_convertvector(bytes, Mask<A>);
+#endif
 }
 
 template <class A> INLINE Vec<A> load(const A* from) {
@@ -154,31 +182,43 @@ template <class A> INLINE void store(u8* to, Mask<A> value, i64 n) {
 // Numbers below 16, two to a byte: those of half of the lanes, and of the other half.
 template <class A> INLINE void store_halves(u8* to, Mask<A> value) {
     const auto both = (typename Lanes<A>::P)__builtin_convertvector(value, typename Lanes<A>::B);
-    const auto bytes = both[0] | both[1] << 4;
+    const auto bytes = typename Lanes<A>::Half(both[0] | both[1] << 4);
     std::memcpy(to, &bytes, sizeof bytes);
 }
 template <class A> INLINE Mask<A> load_halves(const u8* from) {
-    using P = typename Lanes<A>::P;
-    std::remove_reference_t<decltype(P{}[0])> bytes;
+    using Half = typename Lanes<A>::Half;
+    Half bytes;
     std::memcpy(&bytes, from, sizeof bytes);
-    const P both = P{bytes, bytes >> 4} & decltype(bytes)(0x0f0f0f0f0f0f0f0f);
+    const auto both = typename Lanes<A>::P{bytes, Half(bytes >> 4)} & Half(0x0f0f0f0f0f0f0f0f);
     return widen<A>((typename Lanes<A>::B)both);
 }
 
 // Past the caches: a vector or half of one, to a place that is a multiple of the half. What is larger than the caches
 // would only push out other numbers, and each line of it be read before it is written.
 template <class Raw> INLINE void stream_raw(void* to, Raw raw, bool whole) {
+#ifdef __x86_64__  // by their address the halves would go through memory
 #ifdef __AVX512BW__
-    if constexpr (sizeof(Raw) == 64) {  // by their address the halves would go through memory
+    if constexpr (sizeof raw == 64) {
         _mm256_stream_si256((__m256i*)to, _mm512_castsi512_si256((__m512i)raw));
         if (whole) _mm256_stream_si256((__m256i*)to + 1, _mm512_extracti64x4_epi64((__m512i)raw, 1));
-    } else {
+        return;
+    }
+#endif
+#ifdef __AVX2__
+    if constexpr (sizeof raw == 32) {
         _mm_stream_si128((__m128i*)to, _mm256_castsi256_si128((__m256i)raw));
         if (whole) _mm_stream_si128((__m128i*)to + 1, _mm256_extracti128_si256((__m256i)raw, 1));
+        return;
     }
-#else
-    std::memcpy(to, &raw, whole ? sizeof raw : sizeof raw / 2);
 #endif
+    if constexpr (sizeof raw == 16) {
+        typedef long long Two __attribute__((vector_size(16)));
+        _mm_stream_si64((long long*)to, ((Two)raw)[0]);
+        if (whole) _mm_stream_si64((long long*)to + 1, ((Two)raw)[1]);
+        return;
+    }
+#endif
+    std::memcpy(to, &raw, whole ? sizeof raw : sizeof raw / 2);
 }
 template <class A> INLINE void stream(A* to, Vec<A> value, i64 n) { stream_raw(to, value, n >= Lanes<A>::count); }
 template <class A> INLINE void stream(bf16* to, Vec<float> value, i64 n) {
@@ -200,7 +240,7 @@ template <class A, class Out> INLINE void write(Out* to, Vec<A> value, i64 n, bo
 }
 // What was written past the caches is there for others.
 INLINE void settled() {
-#ifdef __AVX512BW__
+#ifdef __x86_64__
     _mm_sfence();
 #endif
 }
@@ -222,43 +262,40 @@ INLINE void set(bf16* to, float value) {
 }
 
 // Every second element of two vectors that follow one another, and back.
+template <class V, class F> INLINE V shuffled(V a, V b, F from) {
+    constexpr int L = sizeof(V) / sizeof(a[0]);
+    return [&]<int... i>(std::integer_sequence<int, i...>) INLINED {
+        return __builtin_shufflevector(a, b, from(i, L)...);
+    }(std::make_integer_sequence<int, L>{});
+}
 template <class V> INLINE V evens(V a, V b) {
-    if constexpr (sizeof(a[0]) == 4)
-        return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    else
-        return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+    return shuffled(a, b, [](int i, int) { return 2 * i; });
 }
 template <class V> INLINE V odds(V a, V b) {
-    if constexpr (sizeof(a[0]) == 4)
-        return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-    else
-        return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+    return shuffled(a, b, [](int i, int) { return 2 * i + 1; });
 }
 template <class V> INLINE V zip_low(V a, V b) {
-    if constexpr (sizeof(a[0]) == 4)
-        return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    else
-        return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    return shuffled(a, b, [](int i, int lanes) { return i / 2 + i % 2 * lanes; });
 }
 template <class V> INLINE V zip_high(V a, V b) {
-    if constexpr (sizeof(a[0]) == 4)
-        return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-    else
-        return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+    return shuffled(a, b, [](int i, int lanes) { return (i + lanes) / 2 + i % 2 * lanes; });
 }
 
 template <class M> INLINE bool any(M mask) {
+#if defined(__AVX512BW__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX2__)
+    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+#else
     bool found = false;
     for (unsigned lane = 0; lane < sizeof(M) / sizeof(mask[0]); lane++) found |= mask[lane] != 0;
     return found;
-}
-#ifdef __AVX512BW__
-INLINE bool any(Mask<float> mask) { return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0; }
 #endif
+}
 
 // e^x and log x of a vector. float32 to 2 ulp: x = n log 2 + r, and a polynomial of r (Cody and Waite).
 INLINE Vec<double> exponential(Vec<double> x) {
-    for (int lane = 0; lane < 8; lane++) x[lane] = std::exp(x[lane]);
+    for (int lane = 0; lane < Lanes<double>::count; lane++) x[lane] = std::exp(x[lane]);
     return x;
 }
 INLINE Vec<double> bounded_exponential(Vec<double> x) { return exponential(x); }
@@ -282,7 +319,7 @@ INLINE Vec<float> exponential(Vec<float> x) {
     return x >= -87.3f ? scaled : x < 0 ? Vec<float>{} : x;
 }
 INLINE Vec<double> logarithm(Vec<double> x) {
-    for (int lane = 0; lane < 8; lane++) x[lane] = std::log(x[lane]);
+    for (int lane = 0; lane < Lanes<double>::count; lane++) x[lane] = std::log(x[lane]);
     return x;
 }
 INLINE Vec<float> logarithm(Vec<float> x) {  // of normal numbers
@@ -304,15 +341,14 @@ INLINE Vec<float> logarithm(Vec<float> x) {  // of normal numbers
     y = y * m * z + e * -2.12194440e-4f - z * 0.5f;
     return m + y + e * 0.693359375f;
 }
-INLINE Vec<double> root(Vec<double> x) {
-    for (int lane = 0; lane < 8; lane++) x[lane] = std::sqrt(x[lane]);
-    return x;
-}
-INLINE Vec<float> root(Vec<float> x) {
-#ifdef __AVX512BW__
-    return (Vec<float>)_mm512_sqrt_ps((__m512)x);
+template <class V> INLINE V root(V x) {
+    constexpr bool single = sizeof(x[0]) == 4;
+#if defined(__AVX512BW__)
+    return single ? (V)_mm512_sqrt_ps((__m512)x) : (V)_mm512_sqrt_pd((__m512d)x);
+#elif defined(__AVX2__)
+    return single ? (V)_mm256_sqrt_ps((__m256)x) : (V)_mm256_sqrt_pd((__m256d)x);
 #else
-    for (int lane = 0; lane < 16; lane++) x[lane] = std::sqrt(x[lane]);
+    for (unsigned lane = 0; lane < sizeof x / sizeof x[0]; lane++) x[lane] = std::sqrt(x[lane]);
     return x;
 #endif
 }

@@ -12,15 +12,17 @@ void backward(const Task& task, const Out* x, const Out* g, Out* to) {
         });
 }
 
-bool look_back(const std::string& name, const Back& back) {
-    return by_name_that_looks(name, [&](auto op) {
+void look_back(const std::string& name, const Back& back) {
+    by_name(name, [&](auto op) {
         using Op = decltype(op);
-        STD_TORCH_CHECK(back.x.has_value(), "poolbench: the backward of ", name, " needs its input");
-        by_type(back.g.scalar_type(), [&](auto a, auto out) {
-            using A = decltype(a);
-            using Out = decltype(out);
-            auto run = back.task.apart() ? backward<Op, false, A, Out> : backward<Op, true, A, Out>;
-            run(back.task, (const Out*)back.x->data_ptr(), (const Out*)back.g.data_ptr(), (Out*)back.to);
-        });
+        if constexpr (Op::looks) {
+            STD_TORCH_CHECK(back.x.has_value(), "poolbench: the backward of ", name, " needs its input");
+            by_type(back.g.scalar_type(), [&](auto a, auto out) {
+                using A = decltype(a);
+                using Out = decltype(out);
+                auto run = back.task.apart() ? backward<Op, false, A, Out> : backward<Op, true, A, Out>;
+                run(back.task, (const Out*)back.x->data_ptr(), (const Out*)back.g.data_ptr(), (Out*)back.to);
+            });
+        }
     });
 }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from poolbench.pooling.native.build import KERNELS
-from poolbench.pooling.native.fakes import in_halves, largest
+from poolbench.pooling.native.fakes import in_halves, lanes_of, largest
 from poolbench.pooling.native.selection import TRITON, backend
 from poolbench.pooling.window import Window, layout, wide
 
@@ -353,7 +353,7 @@ class CellsBackward(torch.autograd.Function):
         (gradient,), (position,) = gradients, ctx.saved_tensors
         rows, columns, width, last = ctx.plan
         pictures, channels, height_out, width_out = ctx.shape
-        lanes = 8 if gradient.dtype == torch.float64 else 16
+        lanes = lanes_of(gradient)
         if in_halves(rows, columns):
             halves = position.view(-1, lanes // 2)
             position = torch.cat((halves & 15, halves >> 4), 1)

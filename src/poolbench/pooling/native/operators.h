@@ -1,8 +1,6 @@
-// What each operator does with one vector of windows. It keeps the position of each window for the backward pass, draws
-// random numbers, and looks at the input again in the backward pass,
-// and is compiled apart for 2x2 and 3x3 windows, or not. x[t] is the t-th of x.count values of every window, in the order
-// of the kernel's positions; x.place(t) is which position that is. What lies outside of the map is left out, or is
-// Op::padding. `each` is the part of each position in an average: 1 / how many it counts.
+// What each operator does with one vector of windows. x[t] is the t-th of x.count values of every window, in the order of
+// the kernel's positions; x.place(t) is which position that is. `each` is the part of each position in an average: 1 /
+// how many it counts.
 #pragma once
 
 #include "lanes.h"
@@ -24,8 +22,18 @@ template <class A> INLINE Vec<A> magnitude(Vec<A> v) {
 template <class A> INLINE Vec<A> larger(Vec<A> a, Vec<A> b) { return a > b ? a : b; }
 template <class A> INLINE Vec<A> smaller(Vec<A> a, Vec<A> b) { return a < b ? a : b; }
 
+struct Operator {
+    static constexpr bool keeps = false;   // the position of each window, for the backward pass
+    static constexpr bool draws = false;   // random numbers
+    static constexpr bool looks = false;   // at the input again in the backward pass
+    static constexpr bool unrolls = true;  // is compiled apart for 2x2 and 3x3 windows
+    static constexpr double padding = 0;   // what lies outside of the map, where it is not left out
+};
+struct Looks : Operator {
+    static constexpr bool looks = true;
+};
 // Whose gradient at a position follows from that of the window and what is kept of it alone: each Op::part.
-template <class Op> struct Parts {
+template <class Op> struct Parts : Operator {
     template <class A, class X, class Give>
     INLINE static void backward(const Options& o, const X& x, Vec<A> each, Vec<A> g, Mask<A> position, Give give) {
         UNROLLED for (int t = 0; t < x.count; t++) give(t, Op::template part<A>(o, each, g, position, x.place(t)));
@@ -34,9 +42,6 @@ template <class Op> struct Parts {
 
 struct Max : Parts<Max> {
     static constexpr bool keeps = true;
-    static constexpr bool draws = false;
-    static constexpr bool looks = false;
-    static constexpr bool unrolls = true;
     static constexpr double padding = -INF;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>& position) {
@@ -66,11 +71,6 @@ struct Max : Parts<Max> {
 };
 
 struct Average : Parts<Average> {
-    static constexpr bool keeps = false;
-    static constexpr bool draws = false;
-    static constexpr bool looks = false;
-    static constexpr bool unrolls = true;
-    static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {
         Vec<A> sum{};
@@ -84,11 +84,7 @@ struct Average : Parts<Average> {
 
 // One position alone, to which Window::centre has cut the windows.
 struct Subsample : Parts<Subsample> {
-    static constexpr bool keeps = false;
-    static constexpr bool draws = false;
-    static constexpr bool looks = false;
     static constexpr bool unrolls = false;
-    static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
         y = x.count ? x[0] : Vec<A>{};
@@ -97,11 +93,7 @@ struct Subsample : Parts<Subsample> {
 };
 
 // The middle of the sorted values of each window, the mean of two where their number is even.
-struct Median {
-    static constexpr bool keeps = false;
-    static constexpr bool draws = false;
-    static constexpr bool looks = true;
-    static constexpr bool unrolls = true;
+struct Median : Looks {
     static constexpr double padding = INF;
     template <class A, class X> INLINE static void middle(const X& x, Vec<A>& lower, Vec<A>& upper) {
         Vec<A> v[X::most];
@@ -151,11 +143,6 @@ struct Median {
 
 // Each position by its share in this picture.
 struct Mixture : Parts<Mixture> {
-    static constexpr bool keeps = false;
-    static constexpr bool draws = false;
-    static constexpr bool looks = false;
-    static constexpr bool unrolls = true;
-    static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options& o, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
         y = Vec<A>{};
@@ -172,10 +159,6 @@ struct Mixture : Parts<Mixture> {
 
 struct Mixed : Parts<Mixed> {
     static constexpr bool keeps = true;
-    static constexpr bool draws = false;
-    static constexpr bool looks = false;
-    static constexpr bool unrolls = true;
-    static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options& o, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>& position) {
         Vec<A> largest, mean;
@@ -209,9 +192,6 @@ struct Coin : Parts<Coin> {
     static constexpr int EVERY = NONE - 1;
     static constexpr bool keeps = true;
     static constexpr bool draws = true;
-    static constexpr bool looks = false;
-    static constexpr bool unrolls = true;
-    static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A> each, Vec<A> chance, Vec<A>& y, Mask<A>& position) {
         Vec<A> largest, mean;
@@ -239,12 +219,7 @@ template <class A> INLINE Vec<A> power(Vec<A> x, A p) {
     return x < std::numeric_limits<A>::min() ? Vec<A>{} : y;
 }
 
-struct Lp {
-    static constexpr bool keeps = false;
-    static constexpr bool draws = false;
-    static constexpr bool looks = true;
-    static constexpr bool unrolls = true;
-    static constexpr double padding = 0;
+struct Lp : Looks {
 
     template <class A, class X>
     INLINE static void forward(const Options& o, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {
@@ -341,9 +316,6 @@ template <class A> INLINE Vec<A> positive(Vec<A> v) { return larger<A>(Vec<A>{},
 struct Stochastic : Parts<Stochastic> {
     static constexpr bool keeps = true;
     static constexpr bool draws = true;
-    static constexpr bool looks = false;
-    static constexpr bool unrolls = true;
-    static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A> chance, Vec<A>& y, Mask<A>& position) {
         Vec<A> total{}, passed{};
@@ -367,12 +339,8 @@ struct Stochastic : Parts<Stochastic> {
     }
 };
 
-struct Expectation {
-    static constexpr bool keeps = false;
-    static constexpr bool draws = false;
-    static constexpr bool looks = true;
+struct Expectation : Looks {
     static constexpr bool unrolls = false;
-    static constexpr double padding = 0;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
         Vec<A> total;
@@ -400,11 +368,7 @@ struct Expectation {
     }
 };
 
-struct SoftPool {
-    static constexpr bool keeps = false;
-    static constexpr bool draws = false;
-    static constexpr bool looks = true;
-    static constexpr bool unrolls = true;
+struct SoftPool : Looks {
     static constexpr double padding = -INF;
 
     // Of each value, as it lies above `base`: its weight, and what both add up to.

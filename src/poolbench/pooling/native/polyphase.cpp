@@ -5,11 +5,13 @@
 
 using Wide = Vec<double>;
 
-// Eight numbers as float64.
+// Numbers as float64.
 INLINE Wide widened(const double* from, i64 n) { return load<double>(from, n); }
 template <class In> INLINE Wide widened(const In* from, i64 n) {
-    Vec<float> v = load<float>(from, n);
-    return __builtin_convertvector(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), Wide);
+    const Vec<float> v = load<float>(from, n);
+    float low __attribute__((vector_size(WIDTH / 2)));
+    std::memcpy(&low, &v, sizeof low);
+    return __builtin_convertvector(low, Wide);
 }
 
 // Rows whose number leaves the same remainder are added up; what they hold is told apart by columns at the end.

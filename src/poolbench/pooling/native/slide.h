@@ -76,12 +76,6 @@ struct Taps {
     }
 };
 
-template <class A> INLINE Mask<A> steps() {
-    Mask<A> lane;
-    for (int i = 0; i < Lanes<A>::count; i++) lane[i] = i;
-    return lane;
-}
-
 // The offsets of the positions, and their numbers: known where a window of N positions lies wholly in the map.
 template <int N> struct Offsets {
     static constexpr int count = N;
