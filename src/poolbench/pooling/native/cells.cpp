@@ -64,41 +64,50 @@ template <class A, class Out> struct Grids {
         for (; at + L <= numbers; at += L) f(at, L);
         if (at < numbers) f(at, numbers - at);
     }
-    // Calls pass(at, n, pixels) for all pixels of a vector where there are few, else for vector after vector of each
-    // pixel: memory is gone through from front to back.
+    // Whether a vector meets all pixels of a cell before the next does: else memory is gone through from front to back.
+    bool at_once(i64 numbers) const { return numbers <= L || task.halves; }
     template <class Pixels, class F> INLINE void in_order(i64 numbers, Pixels pixels, F pass) const {
-        if (numbers <= L || task.halves)
-            return each_vector(numbers, [&](i64 at, i64 n) INLINED { pass(at, n, pixels); });
+        if (at_once(numbers)) return each_vector(numbers, [&](i64 at, i64 n) INLINED { pass(at, n, pixels); });
         pixels([&](i64 pixel, int which) INLINED {
             each_vector(numbers, [&](i64 at, i64 n) INLINED { pass(at, n, [&](auto f) INLINED { f(pixel, which); }); });
         });
+    }
+    INLINE static void compare(Vec<A> v, int which, Vec<A>& largest, Mask<A>& found) {
+        auto wins = (v > largest) | (v != v);
+        largest = wins ? v : largest;
+        found = wins ? number<A>(which) : found;
     }
     // The maxima so far stay in registers, or in the cache.
     void forward(const A* x, A* y, u8* position, i64 numbers) const {
         auto places = room<A>(lanes);  // the bits of masks
         each([&](i64 cell, auto pixels) INLINED {
             A* maxima = y + cell * lanes;
-            auto pass = [&](i64 at, i64 n, auto some) INLINED {
-                Vec<A> largest = load<A>(maxima + at, n);
-                Mask<A> found = (Mask<A>)load<A>(places.get() + at);
-                some([&](i64 pixel, int which) INLINED {
-                    Vec<A> v = load<A>(x + pixel + at, n);
-                    auto wins = (v > largest) | (v != v);
-                    largest = wins ? v : largest;
-                    found = wins ? number<A>(which) : found;
+            u8* kept = position ? position + cell * step() : nullptr;
+            if (at_once(numbers)) {
+                each_vector(numbers, [&](i64 at, i64 n) INLINED {
+                    Vec<A> largest = splat<A>(-INF);
+                    Mask<A> found{};
+                    pixels([&](i64 pixel, int which) INLINED { compare(load<A>(x + pixel + at, n), which, largest, found); });
+                    store<A>(maxima + at, largest, n);
+                    if (kept) keep(kept, at, found, n);
                 });
-                store<A>(maxima + at, largest, n);
-                store<A>(places.get() + at, (Vec<A>)found, L);
-            };
+                return;
+            }
             each_vector(numbers, [&](i64 at, i64 n) INLINED {
                 store<A>(maxima + at, splat<A>(-INF), n);
                 store<A>(places.get() + at, Vec<A>{}, L);
             });
-            in_order(numbers, pixels, pass);
-            if (!position) return;
-            each_vector(numbers, [&](i64 at, i64 n) INLINED {
-                keep(position + cell * step(), at, (Mask<A>)load<A>(places.get() + at), n);
+            pixels([&](i64 pixel, int which) INLINED {
+                each_vector(numbers, [&](i64 at, i64 n) INLINED {
+                    Vec<A> largest = load<A>(maxima + at, n);
+                    Mask<A> found = (Mask<A>)load<A>(places.get() + at);
+                    compare(load<A>(x + pixel + at, n), which, largest, found);
+                    store<A>(maxima + at, largest, n);
+                    store<A>(places.get() + at, (Vec<A>)found, L);
+                });
             });
+            if (!kept) return;
+            each_vector(numbers, [&](i64 at, i64 n) INLINED { keep(kept, at, (Mask<A>)load<A>(places.get() + at), n); });
         });
     }
     void backward(const A* g, const u8* position, A* to, i64 numbers, bool past) const {
