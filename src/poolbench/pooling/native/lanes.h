@@ -341,6 +341,40 @@ INLINE Vec<float> logarithm(Vec<float> x) {  // of normal numbers
     y = y * m * z + e * -2.12194440e-4f - z * 0.5f;
     return m + y + e * 0.693359375f;
 }
+// x^p of normal numbers: 2^(p log2 x), with bounded exponents; both polynomials are of the least largest error.
+// Of 0 some number, so that it times 0 is 0.
+INLINE Vec<double> raised(Vec<double> x, double p) {
+    const double least = std::numeric_limits<double>::min();
+    return exponential(Vec<double>(logarithm(x < least ? splat(least) : x) * p));
+}
+INLINE Vec<float> raised(Vec<float> x, float p) {
+    using U = Lanes<float>::U;
+    const std::int32_t root_of_half = 0x3f3504f3;
+    auto e = ((Mask<float>)x - root_of_half) >> 23;
+    auto z = (Vec<float>)((U)x - ((U)e << 23)) - 1.0f;
+    auto y = z * 1.2583831e-1f - 2.07271576e-1f;
+    y = y * z + 2.15715975e-1f;
+    y = y * z - 2.38944605e-1f;
+    y = y * z + 2.87916183e-1f;
+    y = y * z - 3.60703677e-1f;
+    y = y * z + 4.80910659e-1f;
+    y = y * z - 7.21347332e-1f;
+    y = y * z + 1.44269502f;
+    auto t = (y * z + __builtin_convertvector(e, Vec<float>)) * p;
+    t = t > 127.5f ? splat(127.5f) : t;
+    t = t < -126.0f ? splat(-126.0f) : t;
+    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+    auto shifted = t + magic;
+    auto f = t - (shifted - magic);
+    y = f * 1.53458124e-4f + 1.33999309e-3f;
+    y = y * f + 9.61848907e-3f;
+    y = y * f + 5.55032864e-2f;
+    y = y * f + 2.40226462e-1f;
+    y = y * f + 6.93147182e-1f;
+    y = y * f + 1.0f;
+    return (Vec<float>)((U)y + ((U)shifted << 23));
+}
+
 template <class V> INLINE V root(V x) {
     constexpr bool single = sizeof(x[0]) == 4;
 #if defined(__AVX512BW__)

@@ -204,23 +204,18 @@ struct Coin : Parts<Coin> {
     }
 };
 
-// x^p of what is not negative.
+// x^p of what is positive; of 0 some number, so that it times 0 is 0.
 template <class A> INLINE Vec<A> power(Vec<A> x, A p) {
-    if (p == 2) return x * x;
-    if (p == A(0.5)) return root(x);
-    if (p > 0 && p <= 16 && p == int(p)) {
-        Vec<A> y = splat<A>(1);
-        for (int rest = int(p);; x *= x) {
-            if (rest & 1) y *= x;
-            if (!(rest >>= 1)) return y;
-        }
-    }
-    Vec<A> y = exponential(Vec<A>(logarithm(x) * p));
-    return x < std::numeric_limits<A>::min() ? Vec<A>{} : y;
+    const A whole = std::floor(p);
+    if (p < -1 || p > 16 || 2 * p != std::floor(2 * p)) return raised(x, p);
+    Vec<A> y = p == whole ? splat<A>(1) : root(x);
+    if (whole < 0) return y / larger<A>(splat<A>(std::numeric_limits<A>::min()), x);
+    for (int rest = int(whole); rest; rest >>= 1, x *= x)
+        if (rest & 1) y *= x;
+    return y;
 }
 
 struct Lp : Looks {
-
     template <class A, class X>
     INLINE static void forward(const Options& o, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {
         const A p = o.number;
@@ -239,14 +234,12 @@ struct Lp : Looks {
         if (p == 2) {
             UNROLLED for (int t = 0; t < x.count; t++) give(t, g * x[t]);
         } else {
-            for (int t = 0; t < x.count; t++) {
-                Vec<A> v = magnitude<A>(x[t]);
-                give(t, signed_as<A>(x[t], g * (powers[t] / v)));
-            }
+            for (int t = 0; t < x.count; t++) give(t, signed_as<A>(x[t], g * powers[t]));
         }
     }
 
-    // The mean of |x|^p, and whether no power overflowed or vanished. Squares are not kept.
+    // The mean of |x|^p, and whether no power overflowed or vanished; each |x|^(p - 1), unless p is 2. As a factor of
+    // the power |x| makes it 0, infinity or NaN.
     template <class A, class X>
     INLINE static bool average(A p, const X& x, Vec<A> each, Vec<A>& mean, Vec<A>* powers) {
         Vec<A> sum{};
@@ -260,15 +253,16 @@ struct Lp : Looks {
             for (int t = 0; t < x.count; t++) {
                 Vec<A> v = magnitude<A>(x[t]);
                 bits |= (Mask<A>)v;
-                sum += powers[t] = power<A>(v, p);
+                powers[t] = power<A>(v, p - 1);
+                sum += powers[t] * v;
             }
         }
         mean = sum * each;
-        const A low = std::numeric_limits<A>::min() * 0x1p40, high = std::numeric_limits<A>::max();
+        const A low = std::numeric_limits<A>::min() * 0x1p40, high = std::numeric_limits<A>::max() / 4;
         return !any(((sum < low) & (bits != 0)) | !(sum <= high));
     }
     template <class A> INLINE static Vec<A> root_of(Vec<A> mean, A p) {
-        return p == 2 ? root(mean) : power<A>(mean, 1 / p);
+        return p == 2 ? root(mean) : mean == 0 ? Vec<A>{} : power<A>(mean, 1 / p);
     }
     // dy / d|x|^p by p, of each position; none of a window of zeros.
     template <class A> INLINE static Vec<A> share(A p, Vec<A> g, Vec<A> mean) {
@@ -291,7 +285,7 @@ struct Lp : Looks {
         Vec<A> sum{};
         for (int t = 0; t < x.count; t++) {
             Vec<A> v = magnitude<A>(x[t]);
-            sum += v != v ? v : largest > high ? largest : power<A>(v / scale, p);
+            sum += v != v ? v : largest > high ? largest : power<A>(v / scale, p - 1) * (v / scale);
         }
         return sum * each;
     }

@@ -23,8 +23,9 @@ template <class In> void powers(const Maps& m, i64 sh, i64 sw, double p, const I
         double* sum = sums + row % sh * pitch;
         for (i64 at = 0; at < length; at += L) {
             const i64 n = std::min(L, length - at);
-            Wide v = power<double>(magnitude<double>(widened(x + at, n)), p);
-            store<double>(sum + at, load<double>(sum + at) + v, L);
+            const Wide v = magnitude<double>(widened(x + at, n));
+            const Wide power = v == 0 ? v : ::power<double>(v, p);
+            store<double>(sum + at, load<double>(sum + at) + power, L);
         }
     }
     for (i64 i = 0; i < sh; i++)
