@@ -45,7 +45,12 @@ struct Max : Parts<Max> {
     static constexpr double padding = -INF;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>& position) {
-        Vec<A> sum{};
+        Vec<A> sum;
+        largest<A>(x, y, position, sum);
+        x.settle(position);
+    }
+    template <class A, class X> INLINE static void largest(const X& x, Vec<A>& y, Mask<A>& position, Vec<A>& sum) {
+        sum = Vec<A>{};
         y = splat<A>(-INF);
         position = x.first();
         UNROLLED for (int t = 0; t < x.count; t++) {
@@ -56,7 +61,6 @@ struct Max : Parts<Max> {
             sum += v;
         }
         if (any(sum != sum)) last_nan<A>(x, y, position);  // or infinities of both signs
-        x.settle(position);
     }
     template <class A, class X> static void last_nan(const X& x, Vec<A>& y, Mask<A>& position) {
         for (int t = 0; t < x.count; t++) {
@@ -167,18 +171,21 @@ struct Mixed : Parts<Mixed> {
     }
     template <class A, class X>
     INLINE static void both(const X& x, Vec<A> each, Vec<A>& largest, Vec<A>& mean, Mask<A>& position) {
-        Vec<A> sum{};
+        Vec<A> sum;
+        Max::largest<A>(x, largest, position, sum);
+        if (any(x.padded() & ~(largest > 0))) largest_inside<A>(x, largest, position);  // else no padding has won
+        x.settle(position);
+        mean = sum * each;
+    }
+    template <class A, class X> static void largest_inside(const X& x, Vec<A>& largest, Mask<A>& position) {
         largest = splat<A>(-INF);
-        position = x.first();
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        position = number<A>(NONE);
+        for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
             auto wins = ((v > largest) | (v != v)) & x.inside(t);
             largest = wins ? v : largest;
             position = wins ? number<A>(x.place(t)) : position;
-            sum += v;
         }
-        x.settle(position);
-        mean = sum * each;
     }
     template <class A>
     INLINE static Vec<A> part(const Options& o, Vec<A> each, Vec<A> g, Mask<A> position, int place) {

@@ -50,6 +50,7 @@ template <class A, class Out> struct Slabs {
         auto block = [&](i64 at, auto full) INLINED {
             Vec<A> square[L];
             UNROLLED for (int i = 0; i < L; i++) {
+                __builtin_prefetch(from + (L + i) * pixels + at, 0, 2);  // of the next slab
                 if constexpr (full)
                     square[i] = load<A>(from + i * pixels + at);
                 else

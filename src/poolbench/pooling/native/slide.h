@@ -37,6 +37,8 @@ struct Maps {
     bool last;
 };
 
+constexpr i64 LINE = 64;  // bytes of a cache line
+
 template <class A> using Aligned = std::unique_ptr<A[], decltype(&std::free)>;
 
 template <class A> Aligned<A> room(i64 size) {
@@ -99,7 +101,7 @@ template <class A, class In, int N, bool Whole> struct Windows {
     i64 lanes;
     const Window* row;  // of NCHW with padding: to tell what lies inside
     const i64* columns;
-    i64 column, width;
+    i64 column, width, low, high;
     const int count = taps.count;
 
     INLINE Vec<A> operator[](int t) const {
@@ -117,9 +119,15 @@ template <class A, class In, int N, bool Whole> struct Windows {
         Mask<A> open = position == NONE;
         for (int t = count - 1; t >= 0; t--) position = open & inside(t) ? number<A>(place(t)) : position;
     }
+    using I = decltype(+Mask<A>{}[0]);
+    // Windows that padding lies in beside the map.
+    INLINE Mask<A> padded() const {
+        if (!row) return Mask<A>{};
+        const Mask<A> here = steps<A>() + I(column);
+        return (here < I(low)) | (here >= I(high));
+    }
     INLINE Mask<A> inside(int t) const {
         if (!row) return number<A>(-1);
-        using I = decltype(+Mask<A>{}[0]);
         const Mask<A> here = steps<A>() * I(row->sw) + I(column * row->sw - row->left + columns[t]);
         return (here >= 0) & (here < I(width));
     }
@@ -162,9 +170,16 @@ template <class A, class In, class Out, class Gradient = A> struct Run {
     i64 width;
     bool streams = false;  // what is written is written once, and past the caches
     i64 low = 0, high = 0;  // the windows of a padded row that lie wholly in the map
+    const Out* next = nullptr;  // of NCHW: what the next plane holds beside the first row of windows
+    i64 next_step = 0;
 
     INLINE const Window* padded(i64 at, i64 n) const { return at < low || at + n > high ? row : nullptr; }
     INLINE Vec<A> part(i64 at) const { return by_window ? load<A>(by_window + at) : splat<A>(each); }
+    // While a plane is computed memory would rest.
+    INLINE void fetch(i64 row) const {
+        const char* from = (const char*)(next + row * next_step);
+        for (i64 at = 0; at < next_step * i64(sizeof(Out)); at += LINE) __builtin_prefetch(from + at, 0, 2);
+    }
 };
 
 template <class Op, int N, bool Planar, class A, class In, class Out>
@@ -173,7 +188,7 @@ INLINE void forward_run(const Options& options, const Chance& chance, const Taps
     const Offsets<N> offsets(taps, taps.offset);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
         Windows<A, In, N, decltype(whole)::value> x{
-            run.x + at, offsets, n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width};
+            run.x + at, offsets, n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width, run.low, run.high};
         if constexpr (!Planar) x.fetch(taps);
         Vec<A> y, uniform{};
         Mask<A> position{};
@@ -183,6 +198,7 @@ INLINE void forward_run(const Options& options, const Chance& chance, const Taps
         if (Op::keeps && run.position) store<A>(run.position + at, position, n);
     };
     for (i64 i = 0; i < run.repeat; i++) {
+        if constexpr (Planar) run.fetch(i);
         i64 at = 0;
         for (; at + L <= run.length; at += L) block(at, L, std::true_type{});
         if (at < run.length) block(at, run.length - at, std::bool_constant<Planar>{});
@@ -200,7 +216,7 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
         constexpr bool Full = decltype(whole)::value;
         Windows<A, In, N, Full || Planar> x{
-            run.x + at, offsets, n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width};
+            run.x + at, offsets, n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width, run.low, run.high};
         if constexpr (!Planar && Op::looks) x.fetch(taps);
         Mask<A> position{};
         if constexpr (Op::keeps) position = load<A>(run.position + at, Full ? L : n);
@@ -403,7 +419,8 @@ void forward_planes(const Task& task, const Members<A>& members, const Out* x, O
             i64 place = (plane * k.oh + i) * k.ow;
             Run<A, A, Out> run{copy.get() + (i * k.sh - k.top) * grid.pitch, y + place,
                 position ? position + place : nullptr, nullptr, k.ow, repeat, k.sh * grid.pitch, k.ow, 0,
-                0, each.get(), place, grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high};
+                0, each.get(), place, grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high,
+                x + ((plane + 1) * m.h + i * k.sh) * m.w, k.sh * m.w};
             by_count<Op, true, true, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, true>(options, task.chance, positions, run);
             });
