@@ -87,7 +87,9 @@ template <class A, class Out> struct Grids {
                 each_vector(numbers, [&](i64 at, i64 n) INLINED {
                     Vec<A> largest = splat<A>(-INF);
                     Mask<A> found{};
-                    pixels([&](i64 pixel, int which) INLINED { compare(load<A>(x + pixel + at, n), which, largest, found); });
+                    pixels([&](i64 pixel, int which) INLINED {
+                        compare(load<A>(x + pixel + at, n), which, largest, found);
+                    });
                     store<A>(maxima + at, largest, n);
                     if (kept) keep(kept, at, found, n);
                 });

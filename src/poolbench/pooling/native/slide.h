@@ -228,6 +228,7 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
         });
     };
     for (i64 i = 0; i < run.repeat; i++) {
+        if constexpr (Planar && Op::looks) run.fetch(i);
         i64 at = 0;
         for (; at + L <= run.length; at += L) block(at, L, std::true_type{});
         if (at < run.length) block(at, run.length - at, std::false_type{});
@@ -446,7 +447,8 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
             i64 place = (plane * k.oh + i) * k.ow, start = (i * k.sh - k.top) * grid.pitch, step = k.sh * grid.pitch;
             Run<A, A, const Out> run{copy.get() + start, g + place, position ? (u8*)position + place : nullptr,
                 sum.get() + start, k.ow, repeat, step, k.ow, step, 0, each.get(), place,
-                grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high};
+                grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high,
+                Op::looks ? x + ((plane + 1) * m.h + i * k.sh) * m.w : nullptr, k.sh * m.w};
             by_count<Op, !Add || Op::looks, Add, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 backward_run<Op, decltype(n)::value, true, Add>(options, positions, run);
             });
