@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -294,7 +295,7 @@ def tables(rows: list[Row]) -> str:
     columns = [(layout, each) for layout in LAYOUTS for each in PASSES]
     heading = " | ".join(f"{each} {layout}" for layout, each in columns)
     lines = [
-        "Multiples of the memory floor; shapes side by side",
+        "Multiples of the memory floor",
         "",
         f"| operator | {heading} | bytes saved per input number |",
         "|---|" + "---|" * (len(columns) + 1),
@@ -329,7 +330,7 @@ def figures(numbers: Iterable[float]) -> str:
     return " / ".join(f"{number:.2g}" if number < 10 else f"{number:.0f}" for number in numbers)
 
 
-def environment() -> dict[str, object]:
+def environment() -> dict[str, Any]:
     """What the figures depend on."""
     peers = {name for by_name in PEERS.values() for name in by_name}
     versions = {name: metadata.version(name.replace("_", "-")) for name in sorted(peers) if find_spec(name)}
@@ -339,6 +340,17 @@ def environment() -> dict[str, object]:
         "peers": versions,
         "dtype": "float32",
     }
+
+
+def heading(measured: dict[str, Any]) -> str:
+    """What stands above the tables: the machine, and the shapes in their order, of local operators with the window."""
+    machine = f"{measured['processor']}, torch {measured['versions']['torch']}, {measured['dtype']}"
+    lines = [f"{machine}. Shapes, side by side:", ""]
+    for kind, by_label in SHAPES.items():
+        for label, shape in by_label.items():
+            window = f" k{shape.kernel_size} s{shape.stride} p{shape.padding}" if kind == "local" else ""
+            lines.append(f"- {label} ({kind}): {shape.size}{window}")
+    return "\n".join([*lines, "", ""])
 
 
 def main() -> int:
@@ -367,9 +379,9 @@ def main() -> int:
     rows = [measure(case, 0.05 if options.quick else 0.3) for case in track(cases, "Timing", console=console)]
     console.print(Markdown(tables(rows)))
     if not options.quick:
-        write_text(RESULTS / "operators.md", tables(rows))
-        report = {"environment": environment(), "rows": [asdict(row) for row in rows]}
-        write_json(RESULTS / "operators.json", report)
+        measured = environment()
+        write_text(RESULTS / "operators.md", heading(measured) + tables(rows))
+        write_json(RESULTS / "operators.json", {"environment": measured, "rows": [asdict(row) for row in rows]})
     return 0
 
 
