@@ -17,7 +17,10 @@ EXPONENT = 1e4
 
 
 class PowerMean(torch.autograd.Function):
-    """The power mean of each window; keeps the input alone, and raises it to the power again for the backward."""
+    """The power mean of each window; keeps the input alone, and raises it to the power again for the backward.
+
+    Below p = 1 what vanishes as a part of its window's maximum gets a smaller gradient than it should.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float | Tensor, window: Window) -> Tensor:

@@ -123,18 +123,24 @@ def test_what_is_larger_than_the_caches_is_written_past_them(
     agree(pooling.create(name, size[1], **options), x)
 
 
-@pytest.mark.parametrize("p", [0.3, 0.5, 1.0, 1.3, 1.5, 2.0, 2.5, 2.7, 3.0, 16.0, 19.0, 40.5])
-def test_powers_are_exact_from_the_smallest_numbers_to_the_largest(p: float) -> None:
-    """Against float64; what is smaller than its window's maximum by all that float32 holds has a gradient near 0."""
+@pytest.mark.parametrize("p", [0.3, 0.5, 0.7, 1.0, 1.3, 1.5, 2.0, 2.5, 2.7, 3.0, 16.0, 19.0, 40.5])
+def test_powers_hold_from_the_smallest_numbers_to_the_largest(p: float) -> None:
+    """Against float64, as parts of the number, but a gradient below 1e-9.
+
+    Below p = 1 a kernel multiplies what rounding leaves by 1 / p, and the formula's gradient is left out: it is wrong
+    where a number vanishes as a part of its window's maximum.
+    """
     torch.manual_seed(0)
     size = 10 ** torch.empty(1, 32, 64, 64, dtype=torch.float64).uniform_(-37, 38)
     x = (size * torch.sign(torch.randn_like(size))).float()
     pool = pooling.create("lp", 32, p=p)
     exact = both(pool, x.double())[1]
-    for backend in both(pool, x)[: 2 if p >= 1 else 1]:  # the formula takes parts of the maximum, which vanish
-        for found, wanted in zip(backend, exact, strict=True):
+    kernel, formula = both(pool, x)
+    bounds = [(kernel, 1e-5 if p >= 1 else 3e-5), (formula if p >= 1 else formula[:1], 3e-6)]
+    for results, bound in bounds:
+        for found, wanted in zip(results, exact, strict=False):
             held = wanted.abs() < torch.finfo(torch.float32).max / 10
-            torch.testing.assert_close(found.double()[held], wanted[held], rtol=3e-5, atol=1e-9)
+            torch.testing.assert_close(found.double()[held], wanted[held], rtol=bound, atol=1e-9)
 
 
 @given(data=st.data())
