@@ -17,10 +17,7 @@ EXPONENT = 1e4
 
 
 class PowerMean(torch.autograd.Function):
-    """The power mean of each window; keeps the input alone, and raises it to the power again for the backward.
-
-    Below p = 1 what vanishes as a part of its window's maximum gets a smaller gradient than it should.
-    """
+    """The power mean of each window; keeps the input alone, and raises it to the power again for the backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float | Tensor, window: Window) -> Tensor:
@@ -34,32 +31,45 @@ class PowerMean(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x, *others = ctx.saved_tensors
         p = others[0] if others else ctx.exponent
-        ratios, scale, count, mean = _powers(x, p, ctx.window)
+        views, scale, count, mean = _powers(x, p, ctx.window)
         gradient = wide(gradients[0])
-        # A zero is not raised to a negative power: sign(0) = 0 decides.
-        least = torch.finfo(mean.dtype).tiny
         share = gradient * mean.where(mean > 0, 1) ** (1 / p - 1) / count
-        parts = (share * ratio.clamp(min=least) ** (p - 1) for ratio in ratios)
+        parts = (_raised(view, scale, p - 1, share) for view in views)
         to_x = (ctx.window.scatter(parts, x.shape, gradient) * x.sign()).to(x.dtype)
         if not ctx.needs_input_grad[1]:
             return to_x, None, None
-        spread = sum((torch.xlogy(ratio**p, ratio) for ratio in ratios), torch.zeros_like(mean)) / count
+        logarithms = (torch.xlogy(_raised(view, scale, p), _root(view, scale)) for view in views)
+        spread = 2 * sum(logarithms, torch.zeros_like(mean)) / count
         spread = spread / mean.where(mean > 0, 1) / p - mean.where(mean > 0, 1).log() / p**2
         return to_x, (gradient * scale * mean ** (1 / p) * spread).sum_to_size(p.shape).to(p.dtype), None
 
 
 def _powers(x: Tensor, p: float | Tensor, window: Window) -> tuple[list[Tensor], Tensor, Tensor | int, Tensor]:
-    """|x_k| as a part of its window's maximum, so that no power overflows; that maximum; k²; the mean of the powers."""
-    ratios = window.views(window.pad(wide(x).abs(), 0))
-    largest = reduce(torch.maximum, ratios).detach()  # the mean is the same whatever it is scaled by
+    """Each |x_k|; the maximum, as parts of which they are raised, so that no power overflows; k²; the powers' mean."""
+    views = window.views(window.pad(wide(x).abs(), 0))
+    largest = reduce(torch.maximum, views).detach()  # the mean is the same whatever it is scaled by
     scale = largest.where((largest != 0) & (largest != inf), 1)
-    ratios = [view / scale for view in ratios]
-    first, *others = (ratio**p for ratio in ratios)
+    first, *others = (_raised(view, scale, p) for view in views)
     rows, columns = window.covered(x.shape[-2:], padding=True)
     count: Tensor | int = window.kernel[0] * window.kernel[1]
     if window.ceil_mode:
         count = scale.new_tensor(rows).outer(scale.new_tensor(columns))
-    return ratios, scale, count, sum(others, first) / count
+    return views, scale, count, sum(others, first) / count
+
+
+def _raised(x: Tensor, scale: Tensor, exponent: float | Tensor, times: float | Tensor = 1.0) -> Tensor:
+    """`times` (x / scale)^exponent of positive numbers, and 0 of 0, which below 0 has no power: sign(0) decides."""
+    ratio = x / scale
+    if not isinstance(exponent, Tensor) and exponent >= 1:
+        return times * ratio**exponent
+    vanishes = ratio < torch.finfo(x.dtype).tiny  # while its power may not
+    by_root = _root(x, scale) ** exponent
+    return (times * by_root * by_root).where(vanishes, times * ratio.where(~vanishes, 1) ** exponent).where(x != 0, 0)
+
+
+def _root(x: Tensor, scale: Tensor) -> Tensor:
+    """√(x / scale), which is a number for all that are."""
+    return x.clamp(min=torch.finfo(x.dtype).tiny).sqrt() / scale.sqrt()
 
 
 def power_mean(x: Tensor, p: float | Tensor, window: Window) -> Tensor:

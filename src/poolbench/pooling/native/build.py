@@ -30,6 +30,7 @@ HEADERS = (
     "slide.h",
     "gather.h",
     "slab.h",
+    "weighed.h",
     "tensors.h",
     "dispatch.h",
     "backward.h",

@@ -2,16 +2,22 @@
 #include <tuple>
 
 #include "dispatch.h"
+#include "weighed.h"
 
 template <class Op, class A, class Out>
-void forward(const Task& task, const void* x, void* y, u8* position) {
+void forward(const Task& task, const Out* x, Out* y, u8* position) {
     const Members<A> members(task.window, task.maps);
+    if constexpr (Op::weighs)
+        if (!task.apart())
+            return share<A>(task.maps,
+                [&](i64 begin, i64 end) { weighed_planes<Op, A, Out>(task, members, x, y, begin, end); },
+                [&](i64 picture, i64 first, i64 channels) {
+                    weighed_pixels<Op, A, Out>(task, members, x, y, picture, first, channels);
+                });
     share<A>(task.maps,
-        [&](i64 begin, i64 end) {
-            forward_planes<Op, A, Out>(task, members, (const Out*)x, (Out*)y, position, begin, end);
-        },
+        [&](i64 begin, i64 end) { forward_planes<Op, A, Out>(task, members, x, y, position, begin, end); },
         [&](i64 picture, i64 first, i64 channels) {
-            forward_pixels<Op, A, Out>(task, members, (const Out*)x, (Out*)y, position, picture, first, channels);
+            forward_pixels<Op, A, Out>(task, members, x, y, position, picture, first, channels);
         });
 }
 
@@ -31,8 +37,9 @@ std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::str
         bool kept = Op::keeps && keep;
         position = empty(kept ? m.n : 0, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8());
         by_type(x.scalar_type(), [&](auto a, auto out) {
-            forward<Op, decltype(a), decltype(out)>(
-                task, x.data_ptr(), y.data_ptr(), kept ? (u8*)position->data_ptr() : nullptr);
+            using Out = decltype(out);
+            forward<Op, decltype(a), Out>(
+                task, (const Out*)x.data_ptr(), (Out*)y.data_ptr(), kept ? (u8*)position->data_ptr() : nullptr);
         });
     };
     STD_TORCH_CHECK(by_name(name, run), "poolbench: no kernel is called ", name);

@@ -245,22 +245,6 @@ INLINE void settled() {
 #endif
 }
 
-INLINE float one(float value) { return value; }
-INLINE double one(double value) { return value; }
-INLINE float one(bf16 value) {
-    std::uint32_t bits = std::uint32_t(value.bits) << 16;
-    float wide;
-    std::memcpy(&wide, &bits, 4);
-    return wide;
-}
-INLINE void set(float* to, float value) { *to = value; }
-INLINE void set(double* to, double value) { *to = value; }
-INLINE void set(bf16* to, float value) {
-    std::uint32_t bits;
-    std::memcpy(&bits, &value, 4);
-    to->bits = value != value ? 0x7fc0 : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-}
-
 // Every second element of two vectors that follow one another, and back.
 template <class V, class F> INLINE V shuffled(V a, V b, F from) {
     constexpr int L = sizeof(V) / sizeof(a[0]);

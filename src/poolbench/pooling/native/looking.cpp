@@ -1,8 +1,20 @@
 #include "backward.h"
 
+#include "weighed.h"
+
 template <class Op, bool Add, class A, class Out>
 void backward(const Task& task, const Out* x, const Out* g, Out* to) {
     const Members<A> members(task.window, task.maps);
+    if constexpr (Op::weighs && Add) {
+        const Gather<A> gather(task, members);
+        return share<A>(task.maps,
+            [&](i64 begin, i64 end) {
+                weighed_planes_back<Op, A, Out>(task, members, gather, x, g, to, begin, end);
+            },
+            [&](i64 picture, i64 first, i64 channels) {
+                weighed_pixels_back<Op, A, Out>(task, members, gather, x, g, to, picture, first, channels);
+            });
+    }
     share<A>(task.maps,
         [&](i64 begin, i64 end) {
             backward_planes<Op, true, A, Out>(task, members, x, g, nullptr, to, begin, end);

@@ -26,6 +26,7 @@ struct Operator {
     static constexpr bool keeps = false;   // the position of each window, for the backward pass
     static constexpr bool draws = false;   // random numbers
     static constexpr bool looks = false;   // at the input again in the backward pass
+    static constexpr bool weighs = false;  // each value alone, as weighed.h says
     static constexpr bool unrolls = true;  // is compiled apart for 2x2 and 3x3 windows
     static constexpr double padding = 0;   // what lies outside of the map, where it is not left out
 };
@@ -222,7 +223,34 @@ template <class A> INLINE Vec<A> power(Vec<A> x, A p) {
     return y;
 }
 
+// And of what is infinite or no number.
+template <class A> INLINE Vec<A> power_of_any(Vec<A> x, A p) {
+    const Vec<A> y = x > std::numeric_limits<A>::max() ? splat<A>(p > 0 ? INF : p == 0) : power<A>(x, p);
+    return x != x ? x : y;
+}
+
 struct Lp : Looks {
+    static constexpr bool weighs = true;
+    static constexpr int sums = 1;
+    template <class A> static constexpr A low = std::numeric_limits<A>::min() * 0x1p40;
+    template <class A> static constexpr A high = std::numeric_limits<A>::max() / 4;
+
+    template <class A> INLINE static void weigh(const Options& o, Vec<A> x, Vec<A>& weight, Vec<A>& product) {
+        weight = o.number == 2 ? x : signed_as<A>(x, power<A>(magnitude<A>(x), A(o.number - 1)));
+        product = weight * x;
+    }
+    template <class A> INLINE static Mask<A> small(Vec<A> x, Vec<A> product) { return (product < low<A>) & (x != 0); }
+    template <class A> INLINE static Vec<A> value(const Options& o, const Vec<A>* sum, Vec<A> each) {
+        return root_of<A>(sum[0] * each, o.number);
+    }
+    template <class A>
+    INLINE static void shares(const Options& o, const Vec<A>* sum, Vec<A> each, Vec<A> g, Vec<A>* shared) {
+        shared[0] = share<A>(o.number, g * each, sum[0] * each);
+    }
+    template <class A> INLINE static Vec<A> gradient(Vec<A>, Vec<A> weight, const Vec<A>* shared) {
+        return shared[0] * weight;
+    }
+
     template <class A, class X>
     INLINE static void forward(const Options& o, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {
         const A p = o.number;
@@ -265,8 +293,7 @@ struct Lp : Looks {
             }
         }
         mean = sum * each;
-        const A low = std::numeric_limits<A>::min() * 0x1p40, high = std::numeric_limits<A>::max() / 4;
-        return !any(((sum < low) & (bits != 0)) | !(sum <= high));
+        return !any(((sum < low<A>) & (bits != 0)) | !(sum <= high<A>));
     }
     template <class A> INLINE static Vec<A> root_of(Vec<A> mean, A p) {
         return p == 2 ? root(mean) : mean == 0 ? Vec<A>{} : power<A>(mean, 1 / p);
@@ -275,7 +302,7 @@ struct Lp : Looks {
     template <class A> INLINE static Vec<A> share(A p, Vec<A> g, Vec<A> mean) {
         auto empty = mean == 0;
         mean = empty ? splat<A>(1) : mean;
-        g = p == 2 ? Vec<A>(g / root(mean)) : Vec<A>(g * power<A>(mean, 1 / p - 1));
+        g = p == 2 ? Vec<A>(g / root(mean)) : Vec<A>(g * power_of_any<A>(mean, 1 / p - 1));
         return empty ? Vec<A>{} : g;
     }
     template <class A> INLINE static Vec<A> signed_as(Vec<A> x, Vec<A> part) {
@@ -305,7 +332,7 @@ struct Lp : Looks {
         Vec<A> scale, mean = scaled_average<A>(p, x, each, scale);
         g = share<A>(p, g * each, mean);
         for (int t = 0; t < x.count; t++)
-            give(t, signed_as<A>(x[t], g * power<A>(magnitude<A>(x[t]) / scale, p - 1)));
+            give(t, signed_as<A>(x[t], g * power_of_any<A>(magnitude<A>(x[t]) / scale, p - 1)));
     }
 };
 
@@ -351,6 +378,16 @@ struct Expectation : Looks {
         total = Vec<A>{};
         for (int t = 0; t < x.count; t++) total += positive<A>(x[t]) * A(SHARE);
         total = total == 0 ? splat<A>(1) : total;
+        if (any(total < std::numeric_limits<A>::min() * 16)) return mean_of_least<A>(x, total, y);
+        const Vec<A> one = A(SHARE) / total;
+        y = Vec<A>{};
+        for (int t = 0; t < x.count; t++) {
+            Vec<A> v = positive<A>(x[t]);
+            y += v * one * v;
+        }
+    }
+    // Of a total so small what one number is of it would be infinite.
+    template <class A, class X> APART static void mean_of_least(const X& x, Vec<A> total, Vec<A>& y) {
         y = Vec<A>{};
         for (int t = 0; t < x.count; t++) {
             Vec<A> v = positive<A>(x[t]);
@@ -371,20 +408,44 @@ struct Expectation : Looks {
 
 struct SoftPool : Looks {
     static constexpr double padding = -INF;
+    static constexpr bool weighs = true;
+    static constexpr int sums = 2;
+    template <class A> static constexpr A low = 0x1p-48;
+    template <class A> static constexpr A high = 0x1p48;
+
+    template <class A> INLINE static void weigh(const Options&, Vec<A> x, Vec<A>& weight, Vec<A>& product) {
+        x = bounded<A>(x);
+        weight = bounded_exponential(x);
+        product = weight * x;
+    }
+    template <class A> INLINE static Vec<A> bounded(Vec<A> x) {
+        const A bound = 80;
+        return smaller<A>(splat<A>(bound), larger<A>(splat<A>(-bound), x));
+    }
+    template <class A> INLINE static Mask<A> small(Vec<A>, Vec<A>) { return number<A>(-1); }
+    template <class A> INLINE static Vec<A> value(const Options&, const Vec<A>* sum, Vec<A>) { return sum[1] / sum[0]; }
+    template <class A>
+    INLINE static void shares(const Options&, const Vec<A>* sum, Vec<A>, Vec<A> g, Vec<A>* shared) {
+        const Vec<A> one = 1 / sum[0];
+        shared[0] = g * one;
+        shared[1] = shared[0] * (sum[1] * one - 1);
+    }
+    template <class A> INLINE static Vec<A> gradient(Vec<A> x, Vec<A> weight, const Vec<A>* shared) {
+        return weight * (bounded<A>(x) * shared[0] - shared[1]);
+    }
 
     // Of each value, as it lies above `base`: its weight, and what both add up to.
     template <class A, class X> struct Weights {
         Vec<A> base{}, total{}, y{}, above[X::most], weight[X::most];
 
         INLINE explicit Weights(const X& x) {
-            const A bound = 80, far = 0x1p40;
             UNROLLED for (int t = 0; t < x.count; t++) {
-                above[t] = smaller<A>(splat<A>(bound), larger<A>(splat<A>(-bound), x[t]));
+                above[t] = bounded<A>(x[t]);
                 weight[t] = bounded_exponential(above[t]);
                 total += weight[t];
                 y += weight[t] * above[t];
             }
-            if (any(!((total > 1 / far) & (total < far)))) from_largest(x);
+            if (any(~((total >= low<A>) & (total <= high<A>)))) from_largest(x);
             y /= total;
         }
         // Where exponentials would overflow, or vanish beside others.

@@ -317,43 +317,77 @@ template <class A> struct Grid {
     i64 at(i64 column) const { return column % window.sw * plane + column / window.sw; }  // of a padded column
 
     template <class In> void fill(const In* from, A* to, A padding) const {
-        if (flat) return row(from, to, h * w);
+        fill<1>(from, to, padding, [](const In* from, i64 n, Vec<A>* made) INLINED { *made = load<A>(from, n); });
+    }
+    // S planes, each `size` numbers from the one before, of what `make` makes of the numbers.
+    template <int S, class In, class F> void fill(const In* from, A* to, A padding, F make) const {
+        if (flat) return row<S>(from, to, h * w, make);
         for (i64 y = 0; y < h; y++, from += w, to += pitch) {
-            row(from, to, w);
-            for (i64 gap : gaps) to[gap] = padding;
+            row<S>(from, to, w, make);
+            for (int s = 0; s < S; s++)
+                for (i64 gap : gaps) to[s * size() + gap] = padding;
         }
     }
     // What lies beyond the row is overwritten by the next.
-    template <class In> INLINE void row(const In* from, A* to, i64 length) const {
-        if (window.sw == 1) {
-            for (i64 i = 0; i < length; i += L) store<A>(to + even + i, load<A>(from + i, length - i), L);
-        } else if (window.sw == 2) {
+    template <int S, class In, class F> INLINE void row(const In* from, A* to, i64 length, F make) const {
+        const i64 apart = size();
+        if (window.sw == 2) {
             for (i64 i = 0; i < length; i += 2 * L) {
-                Vec<A> a = load<A>(from + i, length - i), b{};
-                if (length - i > L) b = load<A>(from + i + L, length - i - L);
-                store<A>(to + even + i / 2, evens(a, b), L);
-                store<A>(to + odd + i / 2, odds(a, b), L);
+                Vec<A> a[S], b[S]{};
+                make(from + i, length - i, a);
+                if (length - i > L) make(from + i + L, length - i - L, b);
+                UNROLLED for (int s = 0; s < S; s++) {
+                    store<A>(to + s * apart + even + i / 2, evens(a[s], b[s]), L);
+                    store<A>(to + s * apart + odd + i / 2, odds(a[s], b[s]), L);
+                }
             }
-        } else {
-            for (i64 i = 0; i < length; i++) to[at(window.left + i)] = one(from[i]);
+            return;
+        }
+        for (i64 i = 0; i < length; i += L) {
+            Vec<A> made[S];
+            make(from + i, length - i, made);
+            UNROLLED for (int s = 0; s < S; s++) {
+                if (window.sw == 1)
+                    store<A>(to + s * apart + even + i, made[s], L);
+                else
+                    for (i64 lane = 0; lane < std::min<i64>(L, length - i); lane++)
+                        to[s * apart + at(window.left + i + lane)] = made[s][lane];
+            }
         }
     }
-    template <class Out> void empty(A* from, Out* to, bool past) const {
+    template <class Out> void empty(const A* from, Out* to, bool past) const {
         if (flat) return line(from, to, h * w, past);
         for (i64 y = 0; y < h; y++, from += pitch, to += w) line(from, to, w, past);
     }
     template <class Out> INLINE void line(const A* from, Out* to, i64 length, bool past) const {
-        auto put = [&](i64 i, Vec<A> value) INLINED { write<A>(to + i, value, length - i, past); };
-        if (window.sw == 1) {
-            for (i64 i = 0; i < length; i += L) put(i, load<A>(from + even + i));
-        } else if (window.sw == 2) {
+        line<1>(from, length, [&](i64 i, i64 n, const Vec<A>* value) INLINED { write<A>(to + i, *value, n, past); });
+    }
+    // f(place, number, values) for the numbers of a row, from S planes.
+    template <int S, class F> INLINE void line(const A* from, i64 length, F f) const {
+        const i64 apart = size();
+        if (window.sw == 2) {
             for (i64 i = 0; i < length; i += 2 * L) {
-                Vec<A> a = load<A>(from + even + i / 2), b = load<A>(from + odd + i / 2);
-                put(i, zip_low(a, b));
-                if (length - i > L) put(i + L, zip_high(a, b));
+                Vec<A> low[S], high[S];
+                UNROLLED for (int s = 0; s < S; s++) {
+                    Vec<A> a = load<A>(from + s * apart + even + i / 2), b = load<A>(from + s * apart + odd + i / 2);
+                    low[s] = zip_low(a, b);
+                    high[s] = zip_high(a, b);
+                }
+                f(i, length - i, low);
+                if (length - i > L) f(i + L, length - i - L, high);
             }
-        } else {
-            for (i64 i = 0; i < length; i++) set(to + i, from[at(window.left + i)]);
+            return;
+        }
+        for (i64 i = 0; i < length; i += L) {
+            Vec<A> values[S]{};
+            UNROLLED for (int s = 0; s < S; s++) {
+                if (window.sw == 1)
+                    values[s] = load<A>(from + s * apart + even + i);
+                else
+                    for (i64 lane = 0; lane < std::min<i64>(L, length - i); lane++)
+                        values[s][lane] = from[s * apart + at(window.left + i + lane)];
+            }
+            f(i, length - i, values);
         }
     }
     // The rows of windows of a plane: those that meet the same positions at once.
