@@ -368,26 +368,23 @@ struct Stochastic : Parts<Stochastic> {
 };
 
 struct Expectation : Looks {
-    static constexpr bool unrolls = false;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
-        Vec<A> total;
-        mean<A>(x, total, y);
+        Vec<A> total{}, squares{};
+        UNROLLED for (int t = 0; t < x.count; t++) {
+            Vec<A> v = positive<A>(x[t]);
+            total += v;
+            squares += v * v;
+        }
+        y = squares / some<A>(total);
+        if (any(~((squares >= Lp::low<A>) & (squares <= Lp::high<A>)) & (total != 0))) mean<A>(x, total, y);
     }
-    template <class A, class X> INLINE static void mean(const X& x, Vec<A>& total, Vec<A>& y) {
+    template <class A> INLINE static Vec<A> some(Vec<A> total) { return total == 0 ? splat<A>(1) : total; }
+    // Where squares would overflow, or vanish beside others.
+    template <class A, class X> static void mean(const X& x, Vec<A>& total, Vec<A>& y) {
         total = Vec<A>{};
         for (int t = 0; t < x.count; t++) total += positive<A>(x[t]) * A(SHARE);
-        total = total == 0 ? splat<A>(1) : total;
-        if (any(total < std::numeric_limits<A>::min() * 16)) return mean_of_least<A>(x, total, y);
-        const Vec<A> one = A(SHARE) / total;
-        y = Vec<A>{};
-        for (int t = 0; t < x.count; t++) {
-            Vec<A> v = positive<A>(x[t]);
-            y += v * one * v;
-        }
-    }
-    // Of a total so small what one number is of it would be infinite.
-    template <class A, class X> APART static void mean_of_least(const X& x, Vec<A> total, Vec<A>& y) {
+        total = some<A>(total);
         y = Vec<A>{};
         for (int t = 0; t < x.count; t++) {
             Vec<A> v = positive<A>(x[t]);

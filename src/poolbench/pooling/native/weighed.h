@@ -72,7 +72,7 @@ template <class Op, bool Keep, class A> struct WeighedPlane {
     template <class Out, class F> INLINE bool windows(const Out* x, F f) const {
         Sound<Op, A> sound;
         grid.template fill<S>(x, sorted.get(), A(0), [&](const Out* from, i64 n, Vec<A>* made) INLINED {
-            __builtin_prefetch(from + AHEAD, 0, 2);
+            __builtin_prefetch(from + AHEAD);
             const Vec<A> value = load<A>(from, n);
             Vec<A> weight, product;
             Op::template weigh<A>(task.options, value, weight, product);
@@ -130,7 +130,7 @@ void weighed_planes_back(const Task& task, const Members<A>& members, const Gath
         const bool sound = weighed.windows(from, [&](i64 i, i64 j, i64 n, Vec<A> each, const Vec<A>* sum) INLINED {
             Vec<A> shared[S];
             const Out* from = g + (plane * k.oh + i) * k.ow + j;
-            __builtin_prefetch(from + k.oh * k.ow, 0, 2);
+            __builtin_prefetch(from + k.oh * k.ow);
             Op::template shares<A>(task.options, sum, each, load<A>(from, n), shared);
             UNROLLED for (int s = 0; s < S; s++)
                 store<A>(shares.get() + s * plain + i * pitch + gather.before + j, shared[s], n);
@@ -176,7 +176,7 @@ template <class Op, bool Keep, class A, class Out> struct WeighedRows {
     const i64 channels;
     const Window& k = task.window;
     const Maps& m = task.maps;
-    const i64 slots = k.extent_h(), row = m.w * m.c, apart = slots * row + Lanes<A>::count;
+    const i64 slots = k.extent_h(), row = m.w * channels, apart = slots * row + Lanes<A>::count;
     const Aligned<A> ring{room<A>(M * apart)};
     i64 done = 0;
     Sound<Op, A> sound{};
@@ -184,18 +184,18 @@ template <class Op, bool Keep, class A, class Out> struct WeighedRows {
     const A* weights(i64 y) const { return ring.get() + y % slots * row; }
     void until(i64 end) {
         for (; done < std::min(end, m.h); done++) {
-            const bool whole = channels == m.c;
             A* to = ring.get() + done % slots * row;
-            for (i64 pixel = 0; pixel < row; pixel += whole ? row : m.c)
+            const bool whole = channels == m.c;
+            for (i64 pixel = 0; pixel < (whole ? 1 : m.w); pixel++, to += channels)
                 vectors<A>(whole ? row : channels, [&](i64 at, i64 n) INLINED {
-                    const Out* from = x + done * row + pixel + at;
-                    __builtin_prefetch(from + AHEAD, 0, 2);
+                    const Out* from = x + (done * m.w + pixel) * m.c + at;
+                    __builtin_prefetch(from + AHEAD);
                     const Vec<A> value = load<A>(from, n);
                     Vec<A> weight, product;
                     Op::template weigh<A>(task.options, value, weight, product);
                     sound.weighed(value, product);
-                    if (M == 2) store<A>(to + pixel + at, weight, n);
-                    store<A>(to + (M - 1) * apart + pixel + at, product, n);
+                    if (M == 2) store<A>(to + at, weight, n);
+                    store<A>(to + (M - 1) * apart + at, product, n);
                 });
         }
     }
@@ -205,7 +205,7 @@ template <class Op, bool Keep, class A, class Out> struct WeighedRows {
         Taps taps;
         along(task.columns(), k.ow, [&](i64 first, i64 repeat) INLINED {
             const i64 origin = first * k.sw - k.left;
-            taps_of(task, i, origin, m.c, slots, taps);
+            taps_of(task, i, origin, channels, slots, taps);
             const Vec<A> each = splat<A>(members.each(i, first));
             by_count<Op, false, true, A>(taps, k, [&](auto count) INLINED {
                 const Adder<S, decltype(count)::value, A> adder(
@@ -213,7 +213,7 @@ template <class Op, bool Keep, class A, class Out> struct WeighedRows {
                 for (i64 j = first; j < first + repeat; j++)
                     vectors<A>(channels, [&](i64 at, i64 n) INLINED {
                         Vec<A> sum[S];
-                        adder.add((j * k.sw - k.left) * m.c + at, n, sum);
+                        adder.add((j * k.sw - k.left) * channels + at, n, sum);
                         sound.summed(sum[0], n);
                         f(j, at, n, each, sum);
                     });
@@ -266,7 +266,7 @@ void weighed_pixels_back(const Task& task, const Members<A>& members, const Gath
                 Vec<A> shared[S];
                 const i64 place = j * m.c + at;
                 const Out* from = given + next * wide + place;
-                __builtin_prefetch(from + AHEAD, 0, 2);
+                __builtin_prefetch(from + AHEAD);
                 Op::template shares<A>(task.options, sum, each, load<A>(from, n), shared);
                 UNROLLED for (int s = 0; s < S; s++)
                     store<A>(shares.get() + s * plain + (next - oldest) * wide + place, shared[s], n);
