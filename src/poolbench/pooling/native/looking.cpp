@@ -17,7 +17,7 @@ void backward(const Task& task, const Out* x, const Out* g, Out* to) {
     }
     share<A>(task.maps,
         [&](i64 begin, i64 end) {
-            backward_planes<Op, true, A, Out>(task, members, x, g, nullptr, to, begin, end);
+            backward_planes<Op, Add, A, Out>(task, members, x, g, nullptr, to, begin, end);
         },
         [&](i64 picture, i64 first, i64 channels) {
             backward_pixels<Op, Add, A, Out>(task, members, x, g, nullptr, to, picture, first, channels);

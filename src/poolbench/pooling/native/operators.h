@@ -214,6 +214,8 @@ struct Coin : Parts<Coin> {
 
 // x^p of what is positive; of 0 some number, so that it times 0 is 0.
 template <class A> INLINE Vec<A> power(Vec<A> x, A p) {
+    if (p == 2) return x * x;  // of p = 3 and p = 2.5: without the loop below
+    if (p == A(1.5)) return x * root(x);
     const A whole = std::floor(p);
     if (p < -1 || p > 16 || 2 * p != std::floor(2 * p)) return raised(x, p);
     Vec<A> y = p == whole ? splat<A>(1) : root(x);
@@ -285,7 +287,7 @@ struct Lp : Looks {
                 sum += x[t] * x[t];
             }
         } else {
-            for (int t = 0; t < x.count; t++) {
+            UNROLLED for (int t = 0; t < x.count; t++) {
                 Vec<A> v = magnitude<A>(x[t]);
                 bits |= (Mask<A>)v;
                 powers[t] = power<A>(v, p - 1);
