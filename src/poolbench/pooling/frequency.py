@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from poolbench.naming import unknown
 from poolbench.pooling.blurred import LowPass, surround
+from poolbench.pooling.native import separable
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Size, full_precision, layout, pair, wide
 
@@ -96,19 +97,24 @@ class Spectral(nn.Module):
         return f"stride={self.stride}"
 
     def forward(self, x: Tensor) -> Tensor:
-        with full_precision(x):
-            high = wide(x)
-            axes = [(size, (size - 1) // stride + 1) for size, stride in zip(x.shape[-2:], self.stride, strict=True)]
-            find = crop if torch.compiler.is_compiling() else crop_once
-            matrices = {axis: torch.from_numpy(find(*axis)).to(high) for axis in axes}  # a square map needs one
-            rows, columns = (matrices[axis] for axis in axes)
-            if layout(x) == torch.channels_last:  # channels stay neighbours, and nothing is copied
-                y = (rows @ high.permute(0, 2, 3, 1).flatten(2)).unflatten(2, (high.shape[3], -1))
-                y = (columns @ y).permute(0, 3, 1, 2)
-            else:
-                y = rows @ (high @ columns.T)
-            y = y.add(y.detach(), alpha=0)  # an infinite number becomes NaN
-            return y.to(x.dtype, memory_format=layout(x))
+        axes = [(size, (size - 1) // stride + 1) for size, stride in zip(x.shape[-2:], self.stride, strict=True)]
+        find = crop if torch.compiler.is_compiling() else crop_once
+        matrices = {axis: torch.from_numpy(find(*axis)).to(wide(x[:0])) for axis in axes}  # a square map needs one
+        rows, columns = (matrices[axis] for axis in axes)
+        y = separable(x, rows, columns, lambda x: _multiply(x, rows, columns))
+        return y.add(y.detach(), alpha=0)  # an infinite number becomes NaN
+
+
+def _multiply(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Each map multiplied by both matrices, (H', H) and (W', W), in full precision."""
+    with full_precision(x):
+        high = wide(x)
+        if layout(x) == torch.channels_last:  # channels stay neighbours, and nothing is copied
+            y = (rows @ high.permute(0, 2, 3, 1).flatten(2)).unflatten(2, (high.shape[3], -1))
+            y = (columns @ y).permute(0, 3, 1, 2)
+        else:
+            y = rows @ (high @ columns.T)
+        return y.to(x.dtype, memory_format=layout(x))
 
 
 def crop(size: int, smaller: int) -> NDArray[np.float64]:

@@ -31,6 +31,7 @@ NAMES = (
     "average_blur",
     "fractional_max",
     "adaptive_max",
+    "spectral",
     "detail_preserving",
     "adapool",
     "lp_learned",

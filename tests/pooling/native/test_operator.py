@@ -58,7 +58,18 @@ def test_threads_change_nothing(memory_format: torch.memory_format) -> None:
     try:
         for number in (1, 2):
             torch.set_num_threads(number)
-            for name in ("max", "stochastic", "blur", "max_blur", "fractional_max", "lps", *LEARNED):
+            for name in (
+                "max",
+                "stochastic",
+                "blur",
+                "max_blur",
+                "fractional_max",
+                "lps",
+                "lp",
+                "softpool",
+                "spectral",
+                *LEARNED,
+            ):
                 torch.manual_seed(0)
                 variable, module = x.clone().requires_grad_(), pooling.create(name, 70)
                 y = module(variable)

@@ -9,6 +9,7 @@ from poolbench.pooling.native.operator import (
     mixture,
     powers,
     region_maxima,
+    separable,
     slide,
 )
 from poolbench.pooling.native.selection import Backend, backend, formulas
@@ -25,5 +26,6 @@ __all__ = [
     "mixture",
     "powers",
     "region_maxima",
+    "separable",
     "slide",
 ]

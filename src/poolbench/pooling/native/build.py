@@ -21,6 +21,7 @@ UNITS = (
     "cells.cpp",
     "regions.cpp",
     "polyphase.cpp",
+    "separable.cpp",
 )
 """Compiled side by side."""
 HEADERS = (

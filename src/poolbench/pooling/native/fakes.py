@@ -16,6 +16,7 @@ def register() -> None:
     torch.library.register_fake("poolbench::cells_backward")(cells_backward)
     torch.library.register_fake("poolbench::region_maxima")(region_maxima)
     torch.library.register_fake("poolbench::polyphase_powers")(polyphase_powers)
+    torch.library.register_fake("poolbench::separable")(separable)
 
 
 def like(x: Tensor, height: int, width: int, last: int, pictures: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -97,3 +98,7 @@ def region_maxima(x: Tensor, picture: Tensor, rows: Tensor, columns: Tensor) -> 
 
 def polyphase_powers(x: Tensor, sh: int, sw: int, p: float, last: bool) -> Tensor:
     return torch.empty((x.shape[0], sh * sw, 1, 1), dtype=torch.float64, device=x.device)
+
+
+def separable(x: Tensor, rows: Tensor, columns: Tensor, last: bool) -> Tensor:
+    return like(x, rows.shape[0], columns.shape[0], last, x.shape[0])

@@ -95,7 +95,7 @@ def _run(
     x = x.contiguous(memory_format=memory_format)
     plan = (*plan, int(memory_format == torch.channels_last), *inner)
     if torch.is_grad_enabled() and x.requires_grad:
-        return Slide.apply(x, extra, name, window, plan, number, formula)
+        return Slide.apply(x, extra, (name, plan, number), window, formula)
     return torch.ops.poolbench.slide.default(x, extra, name, plan, number, False)[0]
 
 
@@ -171,32 +171,29 @@ class Slide(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         extra: Tensor | None,
-        name: str,
+        call: tuple[str, Sequence[int], float],
         window: Window | None,
-        plan: Sequence[int],
-        number: float,
         formula: Formula,
     ) -> Tensor:
+        name, plan, number = ctx.call = call
         y, position = torch.ops.poolbench.slide.default(x, extra, name, plan, number, True)
         ctx.save_for_backward(
             x if name in LOOKS else None, position if position.numel() else None, extra if "blur" in name else None
         )
-        ctx.name, ctx.window, ctx.plan, ctx.number, ctx.formula = name, window, plan, number, formula
-        ctx.shape = x.shape
+        ctx.window, ctx.formula, ctx.shape = window, formula, x.shape
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,), (x, position, extra) = gradients, ctx.saved_tensors
+        (gradient,), (x, position, extra), (name, plan, number) = gradients, ctx.saved_tensors, ctx.call
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return _differentiable(ctx, gradient, x, position), None, None, None, None, None, None
-        memory_format = torch.channels_last if ctx.plan[16] else torch.contiguous_format
-        gradient = gradient.contiguous(memory_format=memory_format)
+            return _differentiable(ctx, gradient, x, position), None, None, None, None
+        gradient = gradient.contiguous(memory_format=torch.channels_last if plan[16] else torch.contiguous_format)
         height, width = ctx.shape[-2:]
         back = torch.ops.poolbench.slide_backward.default(
-            gradient, x, position, extra, ctx.name, ctx.plan, height, width, ctx.number
+            gradient, x, position, extra, name, plan, height, width, number
         )
-        return back, None, None, None, None, None, None
+        return back, None, None, None, None
 
 
 def _differentiable(ctx: Any, gradient: Tensor, x: Tensor | None, position: Tensor | None) -> Tensor:
@@ -205,10 +202,11 @@ def _differentiable(ctx: Any, gradient: Tensor, x: Tensor | None, position: Tens
         at = gradient.new_zeros(ctx.shape).requires_grad_() if x is None else x  # linear: anywhere
         return torch.autograd.grad(ctx.formula(at), at, gradient, create_graph=True)[0]
     share, rest = gradient, torch.zeros_like(gradient)
-    if ctx.name in ("mixed", "coin"):
+    name, _, number = ctx.call
+    if name in ("mixed", "coin"):
         rows, columns = ctx.window.covered(ctx.shape[-2:], padding=True)
         members = gradient.new_tensor(rows).outer(gradient.new_tensor(columns))
-        weight = ctx.number if ctx.name == "mixed" else (position != EVERY).to(gradient)
+        weight = number if name == "mixed" else (position != EVERY).to(gradient)
         share, rest = gradient * weight, gradient * (1 - weight) / members
     height, width = ctx.window.kernel
     parts = (share.where(position == place, 0) + rest for place in range(height * width))
@@ -299,6 +297,31 @@ def powers(x: Tensor, window: Window, p: float, formula: Formula) -> Tensor:
     x = x.contiguous(memory_format=layout(x))
     last = layout(x) == torch.channels_last
     return torch.ops.poolbench.polyphase_powers.default(x, *window.kernel, p, last).flatten(1)
+
+
+def separable(x: Tensor, rows: Tensor, columns: Tensor, formula: Formula) -> Tensor:
+    """Maps multiplied by a matrix for their rows, (H', H), and one for their columns, (W', W): (N, C, H', W')."""
+    if not usable("separable", x, 1, 1):
+        return formula(x)
+    result: Tensor = Separable.apply(x.contiguous(memory_format=layout(x)), rows, columns, layout(x))
+    return result
+
+
+class Separable(torch.autograd.Function):
+    """The kernel of two matrices; the way back is that of the matrices transposed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor, columns: Tensor, memory_format: torch.memory_format) -> Tensor:
+        ctx.save_for_backward(rows, columns)
+        ctx.memory_format = memory_format
+        return torch.ops.poolbench.separable.default(x, rows, columns, memory_format == torch.channels_last)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (rows, columns) = gradients, ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=ctx.memory_format)
+        back = Separable.apply(gradient, rows.T.contiguous(), columns.T.contiguous(), ctx.memory_format)
+        return back, None, None, None
 
 
 Edges = Sequence[int]
