@@ -69,7 +69,7 @@ template <class A> struct Sums {
         const bool streams = past;
         const int terms = N ? N : count;
         auto block = [&](i64 at, i64 n) INLINED {
-            for (i64 i = 0; i < ahead; i++) __builtin_prefetch(source + soon + i * numbers + at, 0, 2);
+            for (i64 i = 0; i < ahead; i++) __builtin_prefetch(source + soon + i * numbers + at);
             Vec<A> sum{};
             UNROLLED for (int t = 0; t < terms; t++) sum += load<A>(source + offsets[t] + at, n) * weights[t];
             write<A>(target + at, sum, n, streams);

@@ -88,6 +88,7 @@ template <class A, class Out> struct Grids {
                     Vec<A> largest = splat<A>(-INF);
                     Mask<A> found{};
                     pixels([&](i64 pixel, int which) INLINED {
+                        __builtin_prefetch(x + pixel + at + AHEAD);
                         compare(load<A>(x + pixel + at, n), which, largest, found);
                     });
                     store<A>(maxima + at, largest, n);

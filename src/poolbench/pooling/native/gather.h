@@ -196,8 +196,8 @@ void gather_planes(const Task& task, const Gather<A>& gather, const Out* g, cons
             for (i64 j = 0; j < k.ow; j += L) {
                 const i64 from = (plane * k.oh + i) * k.ow + j, into = i * pitch + gather.before + j;
                 const i64 soon = from + k.oh * k.ow;  // in the next plane
-                __builtin_prefetch(g + soon, 0, 2);
-                if constexpr (Op::keeps) __builtin_prefetch(position + soon, 0, 2);
+                __builtin_prefetch(g + soon);
+                if constexpr (Op::keeps) __builtin_prefetch(position + soon);
                 store<A>(values.get() + into, load<A>(g + from, k.ow - j), k.ow - j);
                 if constexpr (Op::keeps)
                     store<A>(places.data() + into, load<A>(position + from, k.ow - j), k.ow - j);

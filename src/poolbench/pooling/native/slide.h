@@ -37,7 +37,8 @@ struct Maps {
     bool last;
 };
 
-constexpr i64 LINE = 64;  // bytes of a cache line
+constexpr i64 LINE = 64;     // bytes of a cache line
+constexpr i64 AHEAD = 4096;  // numbers; so much earlier than it is needed memory is asked for
 
 template <class A> using Aligned = std::unique_ptr<A[], decltype(&std::free)>;
 
@@ -110,7 +111,7 @@ template <class A, class In, int N, bool Whole> struct Windows {
     INLINE int place(int t) const { return taps.place(t); }
     // Rows of pixels lie too far apart for the processor to foresee the next.
     INLINE void fetch(const Taps& all) const {
-        for (int t = 0; t < all.news; t++) __builtin_prefetch(base + all.fresh[t], 0, 2);
+        for (int t = 0; t < all.news; t++) __builtin_prefetch(base + all.fresh[t]);
     }
     // The position of the maximum of a window that holds nothing above -inf: as torch, the first in the map.
     INLINE Mask<A> first() const { return number<A>(!row && count ? place(0) : NONE); }
@@ -178,7 +179,7 @@ template <class A, class In, class Out, class Gradient = A> struct Run {
     // While a plane is computed memory would rest.
     INLINE void fetch(i64 row) const {
         const char* from = (const char*)(next + row * next_step);
-        for (i64 at = 0; at < next_step * i64(sizeof(Out)); at += LINE) __builtin_prefetch(from + at, 0, 2);
+        for (i64 at = 0; at < next_step * i64(sizeof(Out)); at += LINE) __builtin_prefetch(from + at);
     }
 };
 

@@ -6,8 +6,6 @@
 
 #include "gather.h"
 
-constexpr i64 AHEAD = 4096;  // numbers; so much earlier than it is needed memory is asked for
-
 // Whether the first sums of all windows lie within bounds, by the least of them and what all add up to.
 template <class Op, class A> struct Sound {
     Vec<A> least = splat<A>(INF), all{};
