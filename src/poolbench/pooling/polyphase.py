@@ -59,6 +59,10 @@ def blend(x: Tensor, shares: Tensor, window: Window) -> Tensor:
     return output.to(x.dtype).contiguous(memory_format=layout(x))
 
 
+ROUNDING = 1e-12
+"""Sums of powers in float64 that differ by less than this part are equal."""
+
+
 def chosen(scores: Tensor) -> Tensor:
     """1 at the first of the largest scores, 0 elsewhere: (N, s²) to (N, s²)."""
     places = torch.arange(scores.shape[1], device=scores.device)
@@ -77,7 +81,7 @@ def chosen(scores: Tensor) -> Tensor:
         "https://arxiv.org/abs/2011.14214",
     ),
     gradient="all of it to the component that was kept",
-    numbers="copies what it keeps; of equal norms the first; a component with ±inf or NaN is the largest",
+    numbers="copies what it keeps; of norms equal but for rounding the first; ±inf or NaN makes a norm the largest",
     shape="H' = ⌈H / s⌉",
     departs="the authors' code stops at stride 2 and even sizes; exact under circular shift where the stride divides",
 )
@@ -99,11 +103,13 @@ class APS(Polyphase):
 
     def _shares(self, wrapped: Tensor) -> Tensor:
         with torch.no_grad():
-            # In float64, since a shift changes the order of the sum, and a rounding must not change the choice.
+            # A shift changes the order of a sum, and a rounding must not change the choice.
             if self.p == inf:
                 norms = self.window.tiles(wrapped.abs().double()).amax((1, 3, 5)).flatten(1)
             else:
                 norms = powers(wrapped, self.window, self.p, self._powers)
+            largest = norms.amax(1, keepdim=True)
+            norms = torch.where(norms >= largest * (1 - ROUNDING), largest, norms)
             return chosen(norms).to(torch.promote_types(wrapped.dtype, torch.float32))
 
     def _powers(self, wrapped: Tensor) -> Tensor:

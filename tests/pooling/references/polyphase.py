@@ -27,7 +27,7 @@ def aps(module: APS, x: np.ndarray) -> np.ndarray:
     def norm(component: np.ndarray) -> float:
         return float(np.linalg.norm(component.ravel(), module.p))
 
-    return best(module, x, norm)
+    return best(module, x, norm, rounding=1e-12)
 
 
 @reference("lps")
@@ -47,13 +47,14 @@ def lps(module: LPS, x: np.ndarray) -> np.ndarray:
     return best(module, x, score)
 
 
-def best(module: Polyphase, x: np.ndarray, score: Any) -> np.ndarray:
-    """The component of the highest score for each picture."""
+def best(module: Polyphase, x: np.ndarray, score: Any, rounding: float = 0.0) -> np.ndarray:
+    """The component of the highest score for each picture, the first of those that are as high but for rounding."""
     rows, columns = module.window.stride
     y = np.empty((*x.shape[:2], -(-x.shape[2] // rows), -(-x.shape[3] // columns)))
     for number, picture in enumerate(x):
         parts = components(module, picture)
-        y[number] = parts[int(np.argmax([score(part) for part in parts]))]
+        scores = np.array([score(part) for part in parts])
+        y[number] = parts[int(np.argmax(scores >= scores.max() - rounding * abs(scores.max())))]
     return y
 
 
