@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from poolbench import pooling
+from poolbench.pooling import frequency
 from poolbench.pooling.native import operator
 from poolbench.pooling.window import Window
 
@@ -37,6 +38,11 @@ def test_operators_run_their_kernel(name: str, calls: list[str]) -> None:
     assert calls == [name]
 
 
+def test_spectral_pooling_runs_its_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(frequency, "_multiply")
+    assert pooling.create("spectral", 8)(torch.rand(2, 8, 6, 6)).shape == (2, 8, 3, 3)
+
+
 @pytest.mark.parametrize(
     "x",
     [
@@ -59,15 +65,7 @@ def test_threads_change_nothing(memory_format: torch.memory_format) -> None:
         for number in (1, 2):
             torch.set_num_threads(number)
             for name in (
-                "max",
-                "stochastic",
-                "blur",
-                "max_blur",
-                "fractional_max",
-                "lps",
-                "lp",
-                "softpool",
-                "spectral",
+                *("max", "stochastic", "blur", "max_blur", "fractional_max", "lps", "lp", "softpool", "spectral"),
                 *LEARNED,
             ):
                 torch.manual_seed(0)
