@@ -63,6 +63,18 @@ def test_the_gradient_of_a_draw_goes_to_the_value_drawn(values: list[float]) -> 
     assert torch.equal((shares * cells).sum(-1), y)
 
 
+@pytest.mark.parametrize("value", [1e-40, 1e-45])
+def test_of_the_smallest_numbers_no_zero_is_drawn(value: float) -> None:
+    x = torch.zeros(1, 1, 400, 4)
+    x[..., ::4, 2] = x[..., 3::4, 1] = value  # two of each window of 16
+    x.requires_grad_()
+    y = Stochastic(4)(x)
+    y.sum().backward()
+    assert (y > 0).all()
+    assert x.grad is not None
+    assert int(x.grad[x > 0].sum()) == int(x.grad.sum()) == 100
+
+
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("value", [1e38, 3e38, 1e-40])
 def test_extreme_numbers_of_float32(value: float, training: bool) -> None:

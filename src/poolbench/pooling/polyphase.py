@@ -60,13 +60,18 @@ def blend(x: Tensor, shares: Tensor, window: Window) -> Tensor:
 
 
 ROUNDING = 1e-12
-"""Sums of powers in float64 that differ by less than this part are equal."""
+"""Sums in float64 that differ by less than this part of what was added up are equal."""
 
 
-def chosen(scores: Tensor) -> Tensor:
-    """1 at the first of the largest scores, 0 elsewhere: (N, s²) to (N, s²)."""
+def chosen(scores: Tensor, size: Tensor) -> Tensor:
+    """1 at the first of the scores that are the largest but for rounding, 0 elsewhere: (N, s²) to (N, s²).
+
+    A shift changes the order of a sum, and a rounding must not change the choice. `size`, (N, 1): of what was added up.
+    """
+    largest = scores.amax(1, keepdim=True)
+    alike = scores >= largest - ROUNDING * torch.where(size.isfinite(), size, 0)
     places = torch.arange(scores.shape[1], device=scores.device)
-    return (scores.argmax(1, keepdim=True) == places).to(scores.dtype)
+    return (torch.where(alike, largest, scores).argmax(1, keepdim=True) == places).to(scores.dtype)
 
 
 @register(
@@ -103,14 +108,11 @@ class APS(Polyphase):
 
     def _shares(self, wrapped: Tensor) -> Tensor:
         with torch.no_grad():
-            # A shift changes the order of a sum, and a rounding must not change the choice.
             if self.p == inf:
                 norms = self.window.tiles(wrapped.abs().double()).amax((1, 3, 5)).flatten(1)
             else:
                 norms = powers(wrapped, self.window, self.p, self._powers)
-            largest = norms.amax(1, keepdim=True)
-            norms = torch.where(norms >= largest * (1 - ROUNDING), largest, norms)
-            return chosen(norms).to(torch.promote_types(wrapped.dtype, torch.float32))
+            return chosen(norms, norms.amax(1, keepdim=True)).to(torch.promote_types(wrapped.dtype, torch.float32))
 
     def _powers(self, wrapped: Tensor) -> Tensor:
         return self.window.tiles(wrapped.abs().double().pow_(self.p)).sum(1).sum((2, 4)).flatten(1)
@@ -128,7 +130,7 @@ class APS(Polyphase):
         "https://arxiv.org/abs/2210.08001",
     ),
     gradient="training: by the shares, and that of the network; evaluation: all of it to the component that was kept",
-    numbers="evaluation copies what it keeps, of equal scores the first; NaN and ±inf reach the scores",
+    numbers="evaluation copies what it keeps, the first of scores equal but for rounding; NaN, ±inf reach the scores",
     shape="H' = ⌈H / s⌉",
     departs="the authors' code stops at stride 2; exact under circular shift where the stride divides the size",
     random=True,
@@ -166,7 +168,11 @@ class LPS(Polyphase):
 
     def _shares(self, wrapped: Tensor) -> Tensor:
         scores = self._scores(wrapped)
-        return F.gumbel_softmax(scores, self.temperature) if self.training else chosen(scores.detach())
+        if self.training:
+            return F.gumbel_softmax(scores, self.temperature)
+        with torch.no_grad():
+            most = self.second.abs().mean(0).sum((1, 2)) @ self.first.abs().sum((1, 2, 3))
+            return chosen(scores, wrapped.abs().amax((1, 2, 3))[:, None] * most)
 
     def _scores(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, s²), in float32 at least, so that rounding seldom decides.

@@ -27,7 +27,7 @@ def aps(module: APS, x: np.ndarray) -> np.ndarray:
     def norm(component: np.ndarray) -> float:
         return float(np.linalg.norm(component.ravel(), module.p))
 
-    return best(module, x, norm, rounding=1e-12)
+    return best(module, x, norm, lambda norms, picture: norms.max())
 
 
 @reference("lps")
@@ -44,17 +44,22 @@ def lps(module: LPS, x: np.ndarray) -> np.ndarray:
     def score(component: np.ndarray) -> float:
         return circular(np.maximum(circular(component[None], first), 0), second).mean()
 
-    return best(module, x, score)
+    def size(scores: np.ndarray, picture: np.ndarray) -> float:
+        """No sum on the way is larger."""
+        hidden = np.abs(picture).max() * np.abs(first).sum((1, 2, 3))
+        return np.abs(second).sum((2, 3)).mean(0) @ hidden
+
+    return best(module, x, score, size)
 
 
-def best(module: Polyphase, x: np.ndarray, score: Any, rounding: float = 0.0) -> np.ndarray:
+def best(module: Polyphase, x: np.ndarray, score: Any, size: Any) -> np.ndarray:
     """The component of the highest score for each picture, the first of those that are as high but for rounding."""
     rows, columns = module.window.stride
     y = np.empty((*x.shape[:2], -(-x.shape[2] // rows), -(-x.shape[3] // columns)))
     for number, picture in enumerate(x):
         parts = components(module, picture)
         scores = np.array([score(part) for part in parts])
-        y[number] = parts[int(np.argmax(scores >= scores.max() - rounding * abs(scores.max())))]
+        y[number] = parts[int(np.argmax(scores >= scores.max() - 1e-12 * size(scores, picture)))]
     return y
 
 

@@ -310,11 +310,11 @@ def _drawn(x, at, chance, PLAN: tl.constexpr):
     for t in tl.range(PLAN.count, loop_unroll_factor=PLAN.unroll):
         v, inside = _read(x, at, t, PLAN)
         v = _positive(v)
-        beyond = inside & (threshold >= passed)
+        beyond = inside & (threshold >= passed) & (v > 0)
         value = tl.where(beyond, v, value)
         position = tl.where(beyond, t, position)
         passed += v * SHARE
-    return value + total * 0, tl.where(total == 0, NONE, position)  # NaN or infinity among the values: NaN
+    return value + total * 0, position  # NaN or infinity among the values: NaN
 
 
 @triton.jit

@@ -355,12 +355,11 @@ struct Stochastic : Parts<Stochastic> {
         position = number<A>(NONE);
         UNROLLED for (int t = 0; t < x.count; t++) {
             Vec<A> v = positive<A>(x[t]);
-            auto beyond = threshold >= passed;
+            auto beyond = (threshold >= passed) & (v > 0);
             y = beyond ? v : y;
             position = beyond ? number<A>(x.place(t)) : position;
             passed += v * A(SHARE);
         }
-        position = total == 0 ? number<A>(NONE) : position;
         y += total * 0;  // NaN or infinity among the values: NaN
     }
     template <class A>
