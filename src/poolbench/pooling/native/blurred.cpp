@@ -1,5 +1,7 @@
 #include "blurred.h"
 
+#include <map>
+#include <optional>
 #include <utility>
 
 #include "slab.h"
@@ -12,80 +14,48 @@ struct Links {
     };
     std::vector<std::vector<Link>> of;
 
-    Links(i64 count, i64 stride, i64 before, const std::vector<double>& taps, const Window& window, i64 size)
-        : of(count) {
+    explicit Links(i64 count) : of(count) {}
+
+    static Links filter(i64 count, i64 stride, i64 before, const std::vector<double>& taps, const Window& window, i64 size) {
+        Links made(count);
         for (i64 i = 0; i < count; i++)
             for (i64 t = 0; t < i64(taps.size()); t++) {
                 i64 from = window.source(i * stride - before + t, size);
-                if (from >= 0) of[i].push_back({from, taps[t]});
+                if (from >= 0) made.of[i].push_back({from, taps[t]});
             }
+        return made;
+    }
+    template <class A> static Links means(i64 count, i64 before, i64 kernel, const A* members, i64 size) {
+        Links made(count);
+        for (i64 i = 0; i < count; i++)
+            for (i64 from = std::max<i64>(0, i - before); from < std::min(size, i - before + kernel); from++)
+                made.of[i].push_back({from, 1 / double(members[i])});
+        return made;
+    }
+    // These of what the others make.
+    Links after(const Links& others) const {
+        Links made(of.size());
+        for (size_t i = 0; i < of.size(); i++) {
+            std::map<i64, double> weights;
+            for (auto [through, weight] : of[i])
+                for (auto [from, part] : others.of[through]) weights[from] += weight * part;
+            for (auto [from, weight] : weights) made.of[i].push_back({from, weight});
+        }
+        return made;
     }
     // The other way round, to `size` places.
-    Links(const Links& links, i64 size) : of(size) {
-        for (i64 i = 0; i < i64(links.of.size()); i++)
-            for (auto [from, weight] : links.of[i]) of[from].push_back({i, weight});
-    }
-};
-
-// Weighted sums of numbers that lie so far from `from`: `length` of them side by side, and so again `repeat` times.
-template <class A> struct Sums {
-    const A* from;
-    A* to;
-    i64 length, repeat, from_step, to_step;
-    int count = 0;
-    i64 offset[NONE];
-    A weight[NONE];
-    i64 next = 0, rows = 0;  // from where on so many rows of this length are to be read soon
-    bool past = false;       // the caches
-
-    // Not an aggregate: that would zero both arrays for each sum.
-    Sums(const A* from, A* to, i64 length, i64 repeat, i64 from_step, i64 to_step)
-        : from(from), to(to), length(length), repeat(repeat), from_step(from_step), to_step(to_step) {}
-    void add(i64 at, double by) {
-        offset[count] = at;
-        weight[count++] = A(by);
-    }
-    void run() {
-        if (count == 1) return each<1>();
-        if (count == 2) return each<2>();
-        if (count == 3) return each<3>();
-        each<0>();
-    }
-    template <int N> void each() const {
-        constexpr int L = Lanes<A>::count;
-        const A *source = from, *weights = weight;
-        const i64* offsets = offset;
-        i64 own_offsets[N + 1];
-        A own_weights[N + 1];
-        if (N) {  // else whatever is written might change them
-            std::copy(offset, offset + N, own_offsets);
-            std::copy(weight, weight + N, own_weights);
-            offsets = own_offsets;
-            weights = own_weights;
-        }
-        A* target = to;
-        const i64 numbers = length, turns = repeat, source_step = from_step, target_step = to_step;
-        const i64 soon = next, ahead = rows;
-        const bool streams = past;
-        const int terms = N ? N : count;
-        auto block = [&](i64 at, i64 n) INLINED {
-            for (i64 i = 0; i < ahead; i++) __builtin_prefetch(source + soon + i * numbers + at);
-            Vec<A> sum{};
-            UNROLLED for (int t = 0; t < terms; t++) sum += load<A>(source + offsets[t] + at, n) * weights[t];
-            write<A>(target + at, sum, n, streams);
-        };
-        for (i64 i = 0; i < turns; i++, source += source_step, target += target_step) {
-            i64 at = 0;
-            for (; at + L <= numbers; at += L) block(at, L);
-            if (at < numbers) block(at, numbers - at);
-        }
+    Links back(i64 size) const {
+        Links made(size);
+        for (i64 i = 0; i < i64(of.size()); i++)
+            for (auto [from, weight] : of[i]) made.of[from].push_back({i, weight});
+        return made;
     }
 };
 
 // The places of an axis that are made in the same way, each so far from the one before: all but those at its ends.
 struct Group {
     i64 first, number;
-    const std::vector<Links::Link>& links;
+    const std::vector<Links::Link>* links;
 };
 
 // `period` places on, a place is made of what lies `shift` further.
@@ -100,11 +70,155 @@ inline std::vector<Group> grouped(const Links& links, i64 period, i64 shift) {
     };
     for (i64 phase = 0; phase < std::min(period, count); phase++)
         for (i64 i = phase; i < count; i += period) {
-            found.push_back({i, 1, links.of[i]});
+            found.push_back({i, 1, &links.of[i]});
             for (; i + period < count && alike(i); i += period) found.back().number++;
         }
     return found;
 }
+
+inline std::vector<Group> largest_first(std::vector<Group> groups) {
+    std::stable_sort(groups.begin(), groups.end(), [](auto a, auto b) { return a.number > b.number; });
+    return groups;
+}
+
+// Of each place its group, and which one of it it is.
+struct Member {
+    i64 group, number;
+};
+inline std::vector<Member> members_of(const std::vector<Group>& groups, i64 period, i64 count) {
+    std::vector<Member> found(count);
+    for (i64 group = 0; group < i64(groups.size()); group++)
+        for (i64 i = 0; i < groups[group].number; i++) found[groups[group].first + i * period] = {group, i};
+    return found;
+}
+
+// What a place is made of: numbers that lie so far from some place, and their weights.
+template <class A> struct Terms {
+    std::vector<i64> offset;
+    std::vector<A> weight;
+
+    template <class At> void set(const std::vector<Links::Link>& links, At at) {
+        offset.clear();
+        weight.clear();
+        for (auto link : links) {
+            offset.push_back(at(link.from));
+            weight.push_back(A(link.weight));
+        }
+    }
+    template <class At> static std::vector<Terms> of(const std::vector<Group>& groups, At at) {
+        std::vector<Terms> found(groups.size());
+        for (size_t i = 0; i < groups.size(); i++) found[i].set(*groups[i].links, at);
+        return found;
+    }
+};
+
+// The sum of N terms, or of any number of them: of a vector, of a part of one, of one number.
+template <class A, int N> struct Sum {
+    const int count;
+    i64 own_offset[N + 1];
+    A own_weight[N + 1];
+    const i64* offset = own_offset;
+    const A* weight = own_weight;
+
+    explicit Sum(const Terms<A>& terms) : count(terms.offset.size()) {
+        if (N) {  // copied: else whatever is written might change them
+            std::copy_n(terms.offset.data(), N, own_offset);
+            std::copy_n(terms.weight.data(), N, own_weight);
+        } else {
+            offset = terms.offset.data();
+            weight = terms.weight.data();
+        }
+    }
+    template <class In> INLINE Vec<A> operator()(const In* from) const {
+        return sum([&](i64 at) INLINED { return load<A>(from + at); });
+    }
+    template <class In> INLINE Vec<A> operator()(const In* from, i64 n) const {
+        return sum([&](i64 at) INLINED { return load<A>(from + at, n); });
+    }
+    INLINE A one(const A* from) const {
+        A sum = 0;
+        UNROLLED for (int t = 0; t < (N ? N : count); t++) sum += from[offset[t]] * weight[t];
+        return sum;
+    }
+    template <class F> INLINE Vec<A> sum(F at) const {
+        Vec<A> sum{};
+        UNROLLED for (int t = 0; t < (N ? N : count); t++) sum += at(offset[t]) * weight[t];
+        return sum;
+    }
+};
+
+template <class A, class F> INLINE void summed(const Terms<A>& terms, F f) {
+    switch (terms.offset.size()) {
+        case 1: return f(Sum<A, 1>(terms));
+        case 2: return f(Sum<A, 2>(terms));
+        case 3: return f(Sum<A, 3>(terms));
+        case 4: return f(Sum<A, 4>(terms));
+        case 5: return f(Sum<A, 5>(terms));
+        default: return f(Sum<A, 0>(terms));
+    }
+}
+
+// Sums of numbers side by side: `length` of them, so again `repeat` times, and all of that `again` times.
+template <class A, class In, class Out> struct Sums {
+    const In* from;
+    Out* to;
+    i64 length, repeat, from_step, to_step;
+    bool past = false;       // the caches
+    i64 next = 0, rows = 0;  // from where on so many rows of this length are to be read soon
+    i64 again = 1, from_skip = 0, to_skip = 0;
+
+    void run(const Terms<A>& terms) const {
+        summed(terms, [*this](const auto sum) INLINED {
+            const In* source = from;
+            Out* target = to;
+            for (i64 i = 0; i < again; i++, source += from_skip, target += to_skip) each(source, target, sum);
+        });
+    }
+    template <class S> INLINE void each(const In* source, Out* target, const S& sum) const {
+        constexpr int L = Lanes<A>::count;
+        const i64 numbers = length, turns = repeat, source_step = from_step, target_step = to_step;
+        const i64 soon = next, ahead = rows;
+        const bool streams = past;
+        if constexpr (std::is_same_v<In, A> && std::is_same_v<Out, A>)
+            if (numbers == 1) {
+                for (i64 i = 0; i < turns; i++, source += source_step, target += target_step) *target = sum.one(source);
+                return;
+            }
+        auto fetch = [&](i64 at) INLINED {
+            for (i64 i = 0; i < ahead; i++) __builtin_prefetch(source + soon + i * numbers + at);
+        };
+        for (i64 i = 0; i < turns; i++, source += source_step, target += target_step) {
+            i64 at = 0;
+            for (; at + L <= numbers; at += L) {
+                fetch(at);
+                write<A>(target + at, sum(source + at), L, streams);
+            }
+            if (at == numbers) continue;
+            fetch(at);
+            write<A>(target + at, sum(source + at, numbers - at), numbers - at, streams);
+        }
+    }
+};
+
+// How rows and columns of what comes out are made of those of a map: of the maxima, or, if none are sought, of the input.
+template <class A> struct Filter {
+    const Window &f, &k;
+    const i64 h, w;  // of that map
+    const Links rows, columns, rows_back{rows.back(h)}, columns_back{columns.back(w)};
+    const std::vector<Group> down{grouped(rows, 1, f.sh)}, down_back{grouped(rows_back, f.sh, 1)},
+        across{largest_first(grouped(columns, 1, f.sw))}, across_back{largest_first(grouped(columns_back, f.sw, 1))};
+
+    Filter(const Blurred& task, const Members<A>& members)
+        : f(task.blur.window), k(task.dense.window), h(task.maximum ? k.oh : task.dense.maps.h),
+          w(task.maximum ? k.ow : task.dense.maps.w),
+          rows(links(task, Links::filter(f.oh, f.sh, f.top, task.taps, f, k.oh),
+              Links::means(k.oh, k.top, k.kh, members.rows.get(), h))),
+          columns(links(task, Links::filter(f.ow, f.sw, f.left, task.taps, f, k.ow),
+              Links::means(k.ow, k.left, k.kw, members.columns.get(), w))) {}
+    static Links links(const Blurred& task, const Links& filter, const Links& means) {
+        return task.maximum ? filter : filter.after(means);
+    }
+};
 
 // The last rows that were asked for.
 template <class A> struct Ring {
@@ -119,77 +233,106 @@ template <class A> struct Ring {
     void clear() { std::fill(held.begin(), held.end(), -1); }
 };
 
-template <class Op, class A> struct Fused {
+// A slab of pixels of so many lanes, some rows after the other.
+template <class A> struct Fused {
+    static constexpr i64 CACHED = 1 << 14;  // bytes of what lies between
     const Blurred& task;
+    const i64 lanes;
+    const bool past;  // what comes out is written past the caches
     const Maps& m = task.dense.maps;
     const Window& k = task.dense.window;
     const Window& f = task.blur.window;
-    const i64 lanes;
-    const bool past;  // what comes out is written past the caches
-    const bool plain = k.oh == m.h && k.ow == m.w && k.kh * k.kw == 1;  // windows of one pixel: a blur alone
     const Members<A> members{k, m};
-    const Links rows{f.oh, f.sh, f.top, task.taps, f, k.oh}, columns{f.ow, f.sw, f.left, task.taps, f, k.ow};
-    const Links rows_back{rows, k.oh}, columns_back{columns, k.ow};
-    const std::vector<Group> across{grouped(columns, 1, f.sw)}, across_back{grouped(columns_back, f.sw, 1)};
+    const Filter<A> filter{task, members};
+    const i64 wide = std::max(filter.w, f.ow) * lanes;
+    const i64 chunk = task.maximum ? 1 : std::max<i64>(1, CACHED / i64(sizeof(A)) / wide);
+    const Aligned<A> between{room<A>(chunk * wide)};
+    const std::vector<Terms<A>> rows{places(filter.down, filter.w)}, rows_back{places(filter.down_back, f.ow)},
+        columns{places(filter.across, 1)}, columns_back{places(filter.across_back, 1)};
+    const std::vector<Member> down_members{members_of(filter.down, 1, f.oh)},
+        back_members{members_of(filter.down_back, f.sh, filter.h)};
     Task slid = task.dense;
+    Ring<A> ring;
+    Ring<u8> positions;
+    Terms<A> terms;
 
-    Fused(const Blurred& task, i64 lanes, bool past) : task(task), lanes(lanes), past(past) {
+    // A filter meets rows beside each other; on a torus, or a map smaller than it, any.
+    Fused(const Blurred& task, i64 lanes, bool past, bool backward)
+        : task(task), lanes(lanes), past(past),
+          ring(!task.maximum ? 0 : backward ? k.kh : f.border == 3 ? k.oh : std::min<i64>(k.oh, task.taps.size()),
+              k.ow * lanes),
+          positions(backward ? ring.slots : 0, k.ow * lanes) {
         slid.maps = {1, lanes, m.h, m.w, true};
     }
-    // A filter meets rows beside each other; on a torus, or a map smaller than it, any.
-    i64 slots() const { return f.border == 3 ? k.oh : std::min<i64>(k.oh, task.taps.size()); }
+    std::vector<Terms<A>> places(const std::vector<Group>& groups, i64 pixels) const {
+        return Terms<A>::of(groups, [&](i64 place) { return place * pixels * lanes; });
+    }
 
-    // Row i of the map between, and where each maximum lies.
-    INLINE void row(const A* x, i64 i, A* y, u8* position) const {
+    // Row i of the maxima, and where each lies, if Op keeps that.
+    template <class Op> INLINE void maxima(const A* x, i64 i, A* y, u8* position) const {
         Taps taps;
         along(slid.columns(), k.ow, [&](i64 j, i64 number) INLINED {
             i64 origin = j - k.left;
             taps_of(slid, i, origin, lanes, m.h, taps);
             Run<A, A, A> run{x + origin * lanes, y + j * lanes, position ? position + j * lanes : nullptr, nullptr,
-                number * lanes, 1, 0, 0, 0, members.each(i, j), nullptr, 0, nullptr, m.w};
+                number * lanes, 1, 0, 0, 0, 1, nullptr, 0, nullptr, m.w};
             by_count<Op, true, true, A>(taps, k, [&](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, false>(slid.options, slid.chance, taps, run);
             });
         });
     }
-    // Columns of a row by their groups, whose places lie `period` apart and are made of what lies `shift` apart.
-    void along_row(const std::vector<Group>& groups, i64 period, i64 shift, const A* from, A* to, bool out) const {
-        for (const auto& [first, number, links] : groups) {
-            Sums<A> sums{from, to + first * lanes, lanes, number, shift * lanes, period * lanes};
-            sums.past = out && past;
-            for (auto [place, weight] : links) sums.add(place * lanes, weight);
-            sums.run();
+    // So many rows of what lies between, by the groups of their columns, whose places lie `period` apart and are made of
+    // what lies `shift` apart.
+    void across(const std::vector<Group>& groups, const std::vector<Terms<A>>& terms, i64 period, i64 shift, i64 number,
+        i64 from_row, A* to, i64 to_row, bool past) const {
+        for (size_t i = 0; i < groups.size(); i++) {
+            A* into = to + groups[i].first * lanes;
+            Sums<A, A, A>{between.get(), into, lanes, groups[i].number, shift * lanes, period * lanes, past, 0, 0, number,
+                from_row, to_row}.run(terms[i]);
         }
     }
-    void forward(const A* x, A* y, Ring<A>& ring, A* between) const {
-        ring.clear();
-        for (i64 i = 0; i < f.oh; i++, y += f.ow * lanes) {
-            Sums<A> sums{ring.memory.get(), between, k.ow * lanes, 1, 0, 0};
-            if (plain) {
-                sums.from = x;
-                sums.next = (rows.of[i].back().from + 1) * m.w * lanes;
-                sums.rows = f.sh;
-            }
-            for (auto [from, weight] : rows.of[i]) {
-                if (!plain && ring.missing(from)) row(x, from, ring.at(from), nullptr);
-                sums.add(plain ? from * m.w * lanes : ring.place(from), weight);
-            }
-            sums.run();
-            along_row(across, 1, f.sw, between, y, true);
+    // Rows of what lies between, from `begin` to below `end`, by their groups: so many numbers each.
+    void down(const std::vector<Group>& groups, const std::vector<Member>& members, const std::vector<Terms<A>>& terms,
+        i64 period, i64 shift, i64 begin, i64 end, const A* from, i64 row) const {
+        for (i64 i = begin; i < end; i++) {
+            const auto [group, number] = members[i];
+            if (number > 0 && i - period >= begin) continue;  // made with that row
+            const auto& links = *groups[group].links;
+            const i64 most = end - i <= period ? 1 : std::min(groups[group].number - number, (end - i + period - 1) / period);
+            const i64 next = links.empty() ? 0 : (links.back().from + 1) * row;
+            Sums<A, A, A>{from + number * shift * row, between.get() + (i - begin) * row, row, most, shift * row,
+                period * row, false, next, shift}.run(terms[group]);
         }
     }
-    // The gradient of the map between is made row by row, and each of the input's positions gathers its own from it.
-    void backward(const A* x, const A* g, A* to, Ring<A>& ring, Ring<u8>& positions, A* between) const {
+    void forward(const A* x, A* y) {
         ring.clear();
+        const i64 row = filter.w * lanes, result = f.ow * lanes;
+        for (i64 i = 0; i < f.oh; i += chunk) {
+            const i64 end = std::min(i + chunk, f.oh);
+            if (task.maximum) {
+                for (auto link : filter.rows.of[i])
+                    if (ring.missing(link.from)) maxima<Largest>(x, link.from, ring.at(link.from), nullptr);
+                terms.set(filter.rows.of[i], [&](i64 from) { return ring.place(from); });
+                Sums<A, A, A>{ring.memory.get(), between.get(), row, 1, 0, 0}.run(terms);
+            } else {
+                down(filter.down, down_members, rows, 1, f.sh, i, end, x, row);
+            }
+            across(filter.across, columns, 1, f.sw, end - i, row, y + i * result, result, past);
+        }
+    }
+    // The gradient of the maxima is made row by row, and each of the input's positions gathers its own from it.
+    void backward(const A* x, const A* g, A* to) {
+        ring.clear();
+        if (!task.maximum) {
+            for (i64 i = 0; i < m.h; i += chunk) back(g, i, std::min(i + chunk, m.h), to + i * m.w * lanes, past);
+            return;
+        }
         for (i64 i = 0; i < m.h; i++, to += m.w * lanes) {
-            if (plain) {
-                row_back(x, g, i, to, nullptr, between);
-                continue;
-            }
             for (i64 r = k.kh - 1; r >= 0; r--) {
                 i64 from = i + k.top - r;
-                if (0 <= from && from < k.oh && ring.missing(from))
-                    row_back(x, g, from, ring.at(from), positions.at(from), between);
+                if (from < 0 || from >= k.oh || !ring.missing(from)) continue;
+                back(g, from, from + 1, ring.at(from), false);
+                maxima<Max>(x, from, between.get(), positions.at(from));
             }
             Taps taps;
             along({m.w, 1, k.kw - 1 - k.left, k.kw, k.ow}, m.w, [&](i64 j, i64 number) INLINED {
@@ -200,84 +343,293 @@ template <class Op, class A> struct Fused {
                         if (0 <= row && row < k.oh && 0 <= column && column < k.ow)
                             taps.add(ring.place(row) + column * lanes, 0, 0, int(r * k.kw + c));
                     }
-                by_count<Op, true, true, A>(taps, k, [&](auto n) INLINED {
-                    gather<decltype(n)::value>(taps, ring.memory.get(), positions.memory.get(), to + j * lanes,
-                        number * lanes);
+                by_count<Max, true, true, A>(taps, k, [&](auto n) INLINED {
+                    gather<decltype(n)::value>(taps, to + j * lanes, number * lanes);
                 });
             });
         }
     }
-    INLINE void row_back(const A* x, const A* g, i64 i, A* y, u8* position, A* between) const {
-        Sums<A> sums{g, between, f.ow * lanes, 1, 0, 0};
-        for (auto [from, weight] : rows_back.of[i]) sums.add(from * f.ow * lanes, weight);
-        if (sums.count) {
-            sums.next = sums.offset[sums.count - 1] + sums.length;
-            sums.rows = 1;
-        }
-        sums.run();
-        along_row(across_back, f.sw, 1, between, y, plain);
-        if constexpr (Op::keeps) {
-            row(x, i, between, position);
-        } else if (!plain) {
-            constexpr int L = Lanes<A>::count;
-            for (i64 j = 0; j < k.ow; j++) {
-                const A each = members.each(i, j);
-                for (i64 at = j * lanes; at < (j + 1) * lanes; at += L)
-                    store<A>(y + at, load<A>(y + at) * each, (j + 1) * lanes - at);
-            }
-        }
+    // Rows of the gradient of what was filtered.
+    void back(const A* g, i64 begin, i64 end, A* to, bool past) const {
+        down(filter.down_back, back_members, rows_back, f.sh, 1, begin, end, g, f.ow * lanes);
+        across(filter.across_back, columns_back, f.sw, 1, end - begin, f.ow * lanes, to, filter.w * lanes, past);
     }
-    template <int N> INLINE void gather(const Taps& taps, const A* from, const u8* position, A* to, i64 length) const {
+    template <int N> INLINE void gather(const Taps& taps, A* to, i64 length) const {
         constexpr int L = Lanes<A>::count;
         const Offsets<N> offsets(taps, taps.offset);
         for (i64 at = 0; at < length; at += L) {
             Vec<A> sum{};
             UNROLLED for (int t = 0; t < offsets.count; t++) {
-                Vec<A> part = load<A>(from + offsets.offset[t] + at);
-                if constexpr (Op::keeps) {
-                    auto here = load<A>(position + offsets.offset[t] + at, L) == offsets.place(t);
-                    part = here ? part : Vec<A>{};
-                }
-                sum += part;
+                const Vec<A> part = load<A>(ring.memory.get() + offsets.offset[t] + at);
+                sum += load<A>(positions.memory.get() + offsets.offset[t] + at, L) == offsets.place(t) ? part : Vec<A>{};
             }
             write<A>(to + at, sum, length - at, past);
         }
     }
 };
 
-template <class F> void by_kind(const Blurred& task, F f) {
-    auto by_type = [&](auto op) {
-        if (task.type == 0) f(op, float{}, float{});
-        if (task.type == 1) f(op, double{}, double{});
-        if (task.type == 2) f(op, float{}, bf16{});
-    };
-    if (task.maximum)
-        by_type(Max{});
-    else
-        by_type(Average{});
+// The maxima of a plane of NCHW, and the way back to it, of windows of at most 3x3. Along rows first, then down: of equal
+// numbers the first of the map is still the first. All must lie above -inf, which stands for what lies around the map.
+template <class A, class Out> struct Maxima {
+    static constexpr int L = Lanes<A>::count;
+    using I = decltype(+Mask<A>{}[0]);
+    const Window& k;
+    const Maps& m;
+    const i64 pitch = (std::max(k.ow, m.w + k.left) + L - 1) / L * L, size = (k.oh + k.kh - 1) * pitch;
+    const Aligned<A> memory{room<A>(2 * size)};
+    A *const rows = memory.get(), *const windows = rows + size;  // maxima; backward: the gradients of those of windows
+
+    explicit Maxima(const Task& task) : k(task.window), m(task.maps) { std::fill_n(rows, size, A(-INF)); }
+
+    // f(which window is the first, N numbers of each) for vectors of the windows of a row; see(numbers of the map).
+    template <int N, class See, class F> INLINE void slide(const Out* row, See see, F f) const {
+        const i64 width = m.w, before = k.left, end = pitch;
+        const Vec<A> none = splat<A>(-INF);
+        auto take = [&](i64 at) INLINED {
+            const i64 n = width - at;
+            if (n <= 0) return none;
+            const Vec<A> v = load<A>(row + at, n);
+            see(v);
+            return n < L ? steps<A>() < I(n) ? v : none : v;
+        };
+        Vec<A> v[N], next = take(0);
+        if (before) next = shuffled(none, next, [](int i, int lanes) { return i + lanes - 1; });
+        for (i64 at = 0; at < end; at += L) {
+            v[0] = next;
+            next = take(at + L - before);
+            if (N > 1) v[N > 1] = shuffled(v[0], next, [](int i, int) { return i + 1; });
+            if (N > 2) v[N - 1] = shuffled(v[0], next, [](int i, int) { return i + 2; });
+            f(at, v);
+        }
+    }
+    // Finds the maxima of the rows of a plane; false: some number is -inf or none.
+    bool take(const Out* plane) const {
+        const Vec<A> none = splat<A>(std::numeric_limits<A>::quiet_NaN());
+        Vec<A> sound{};
+        by_positions(k.kw, [&](auto count) INLINED {
+            A* to = rows + k.top * pitch;
+            const Out* from = plane;
+            const i64 height = m.h, width = m.w, wide = pitch;
+            for (i64 y = 0; y < height; y++, from += width, to += wide)
+                slide<count>(from, [&](Vec<A> v) INLINED { sound = v > A(-INF) ? sound : none; },
+                    [&](i64 at, const Vec<A>* v) INLINED {
+                        __builtin_prefetch(from + at + AHEAD);
+                        store<A>(to + at, most<count>(v), L);
+                    });
+        });
+        return !any(sound != sound);
+    }
+    template <int N> INLINE static Vec<A> most(const Vec<A>* v) {
+        Vec<A> most = v[0];
+        UNROLLED for (int t = 1; t < N; t++) most = larger<A>(v[t], most);
+        return most;
+    }
+    // Of these, those of windows.
+    void find() const {
+        by_positions(k.kh, [&](auto count) INLINED {
+            constexpr int N = decltype(count)::value;
+            const i64 wide = pitch, length = k.oh * wide;
+            const A* from = rows;
+            A* to = windows;
+            for (i64 at = 0; at < length; at += L) {
+                Vec<A> v[N];
+                UNROLLED for (int t = 0; t < N; t++) v[t] = load<A>(from + at + t * wide);
+                store<A>(to + at, most<N>(v), L);
+            }
+        });
+    }
+    // From the gradients of windows, which are zero beside and below them, to the plane.
+    void back(const Out* plane, Out* to, bool past) const {
+        by_positions(k.kh, [&](auto count) INLINED {
+            for (i64 at = 0; at < pitch; at += L) down<count>(rows + at, windows + at);
+        });
+        by_positions(k.kw, [&](auto count) INLINED {
+            const i64 height = m.h, width = m.w, wide = pitch;
+            const A* g = windows + k.top * wide;
+            for (i64 y = 0; y < height; y++, g += wide) across<count>(plane + y * width, g, to + y * width, past);
+        });
+    }
+    // What each of N values that follow one another is given by the window of all: all of it to the first maximum.
+    template <int N> INLINE static void split(const Vec<A>* v, Vec<A> g, Vec<A>* share) {
+        const Vec<A> largest = most<N>(v);
+        UNROLLED for (int t = 0; t < N - 1; t++) {
+            share[t] = v[t] == largest ? g : Vec<A>{};
+            g = v[t] == largest ? Vec<A>{} : g;
+        }
+        share[N - 1] = g;
+    }
+    // A column of vectors: from the gradients of windows to those of the maxima of rows, in their place.
+    template <int N> INLINE void down(const A* from, A* g) const {
+        Vec<A> v[N], share[N], later[N]{};
+        UNROLLED for (int t = 0; t < N - 1; t++) v[t + 1] = load<A>(from + t * pitch);
+        for (i64 i = 0; i < k.oh; i++, g += pitch) {
+            UNROLLED for (int t = 0; t < N - 1; t++) v[t] = v[t + 1];
+            v[N - 1] = load<A>(from + (i + N - 1) * pitch);
+            split<N>(v, load<A>(g), share);
+            store<A>(g, share[0] + later[0], L);
+            UNROLLED for (int t = 0; t < N - 1; t++) later[t] = share[t + 1] + later[t + 1];
+        }
+        UNROLLED for (int t = 0; t < N - 1; t++) store<A>(g + t * pitch, later[t], L);
+    }
+    // From the gradients of the maxima of a row to those of its numbers.
+    template <int N> INLINE void across(const Out* from, const A* g, Out* to, bool past) const {
+        const i64 width = m.w, left = k.left;
+        auto put = [&](i64 column, Vec<A> sum) INLINED {
+            if (column < width) write<A>(to + column, sum, width - column, past);
+        };
+        Vec<A> share[N], before[N]{}, last{};
+        slide<N>(from, [](Vec<A>) INLINED {}, [&](i64 at, const Vec<A>* v) INLINED {
+            split<N>(v, load<A>(g + at), share);
+            Vec<A> sum = share[0];
+            if (N > 1) sum += shuffled(before[N > 1], share[N > 1], [](int i, int lanes) { return i + lanes - 1; });
+            if (N > 2) sum += shuffled(before[N - 1], share[N - 1], [](int i, int lanes) { return i + lanes - 2; });
+            std::copy_n(share, N, before);
+            if (!left) return put(at, sum);
+            if (at) put(at - L, shuffled(last, sum, [](int i, int) { return i + 1; }));
+            last = sum;
+        });
+        if (left) put(pitch - L, shuffled(last, last, [](int i, int) { return i + 1; }));
+    }
+    template <class F> INLINE static void by_positions(i64 count, F f) {
+        if (count == 1) return f(std::integral_constant<int, 1>{});
+        if (count == 2) return f(std::integral_constant<int, 2>{});
+        f(std::integral_constant<int, 3>{});
+    }
+};
+
+// Planes of NCHW: a pass down all of one, then a pass along its rows, since a row that was just written is read slowly
+// from between its vectors. Between the passes columns are sorted by their remainder by the stride.
+template <class A, class Out> struct Planes {
+    const Blurred& task;
+    const bool past;  // the gradient of the plane is written past the caches
+    const Maps& m = task.dense.maps;
+    const Window& f = task.blur.window;
+    const Members<A> members{task.dense.window, m};
+    const Filter<A> filter{task, members};
+    const Window sorted{1, 1, f.sh, f.sw, 1, 1, 0, 0, f.oh, 1};
+    const Grid<A> grid{sorted, {1, 1, f.oh, filter.w, false}};
+    const Aligned<A> memory{room<A>(grid.size())};
+    A* const between = memory.get();
+    std::optional<Maxima<A, Out>> maxima;
+    std::vector<Terms<A>> down, across, down_back, across_back;
+
+    Planes(const Blurred& task, bool past) : task(task), past(past) {
+        if (task.maximum) maxima.emplace(task.dense);
+        const i64 pitch = task.maximum ? maxima->pitch : m.w;
+        down = Terms<A>::of(filter.down, [&](i64 row) { return row * pitch; });
+        across = Terms<A>::of(filter.across, [&](i64 column) { return grid.at(column); });
+        across_back = Terms<A>::of(filter.across_back, [](i64 column) { return column; });
+        down_back = Terms<A>::of(filter.down_back, [&](i64 row) { return row * grid.pitch; });
+    }
+    void forward(const Out* x, Out* y) const {
+        if (!task.maximum) return blur(x, m.w, y);
+        if (!maxima->take(x)) return general(x, nullptr, y);
+        maxima->find();
+        blur(maxima->windows, maxima->pitch, y);
+    }
+    void backward(const Out* x, const Out* g, Out* to) const {
+        if (!task.maximum) return blur_back(g, to, m.w, past);
+        if (!maxima->take(x)) return general(x, g, to);
+        blur_back(g, maxima->windows, maxima->pitch, false);
+        maxima->back(x, to, past);
+    }
+    template <class In> INLINE void blur(const In* x, i64 pitch, Out* y) const {
+        for (size_t i = 0; i < down.size(); i++)
+            summed(down[i], [&](const auto sum) INLINED {
+                const i64 number = filter.down[i].number, step = f.sh * pitch, length = filter.w, wide = grid.pitch;
+                const In* from = x;
+                A* to = between + filter.down[i].first * wide;
+                for (i64 row = 0; row < number; row++, from += step, to += wide)
+                    grid.template row<1>(from, to, length, [&](const In* from, i64 n, Vec<A>* made) INLINED {
+                        __builtin_prefetch(from + AHEAD);
+                        *made = sum(from, n);
+                    });
+            });
+        for (size_t i = 0; i < across.size(); i++) {
+            const auto& group = filter.across[i];
+            along<A, Out>(group, between, y + group.first, grid.pitch, f.ow, f.ow, across[i]);
+        }
+    }
+    template <class To> INLINE void blur_back(const Out* g, To* to, i64 pitch, bool past) const {
+        for (size_t i = 0; i < across_back.size(); i++) {
+            const auto& group = filter.across_back[i];
+            along<Out, A>(group, g, between + grid.at(group.first), f.ow, grid.pitch, grid.pitch, across_back[i]);
+        }
+        for (size_t i = 0; i < down_back.size(); i++)
+            summed(down_back[i], [&](const auto sum) INLINED {
+                const i64 number = filter.down_back[i].number, step = f.sh * pitch, length = filter.w, wide = grid.pitch;
+                const A* from = between;
+                To* into = to + filter.down_back[i].first * pitch;
+                for (i64 row = 0; row < number; row++, from += wide, into += step)
+                    grid.template line<1>(length, [&](i64 offset, Vec<A>* made) INLINED { *made = sum(from + offset); },
+                        [&](i64 at, i64 n, const Vec<A>* value) INLINED { write<A>(into + at, *value, n, past); });
+            });
+    }
+    // All rows at once where most columns are made alike: of the others, made later, something else is written at first.
+    template <class In, class To> INLINE void along(const Group& group, const In* from, To* to, i64 from_step, i64 to_step,
+        i64 columns, const Terms<A>& terms) const {
+        Sums<A, In, To> sums{from, to, group.number, f.oh, from_step, to_step};
+        if (from_step == to_step && 2 * group.number > columns) {
+            sums.length += (f.oh - 1) * to_step;
+            sums.repeat = 1;
+        }
+        sums.run(terms);
+    }
+    static constexpr int L = Lanes<A>::count;
+    // As pixels of one channel.
+    APART void general(const Out* x, const Out* g, Out* to) const {
+        auto copy = [](const auto* from, auto* to, i64 numbers) {
+            vectors<A>(numbers, [&](i64 at, i64 n) INLINED { store<A>(to + at, load<A>(from + at, n), n); });
+        };
+        const i64 pixels = m.h * m.w, results = f.oh * f.ow;
+        Fused<A> fused(task, 1, false, g);
+        const auto taken = room<A>(pixels), back = room<A>(results), given = room<A>(std::max(pixels, results));
+        copy(x, taken.get(), pixels);
+        if (g) {
+            copy(g, back.get(), results);
+            fused.backward(taken.get(), back.get(), given.get());
+        } else {
+            fused.forward(taken.get(), given.get());
+        }
+        copy(given.get(), to, g ? pixels : results);
+    }
+};
+
+template <class F> void by_type(int type, F f) {
+    if (type == 0) f(float{}, float{});
+    if (type == 1) f(double{}, double{});
+    if (type == 2) f(float{}, bf16{});
+}
+
+// Planes are narrow where as many as a vector has lanes are sooner transposed.
+bool Blurred::planar() const {
+    return !dense.maps.last && dense.maps.w > 16 && (!maximum || std::max(dense.window.kh, dense.window.kw) <= 3);
 }
 
 i64 Blurred::slabs() const {
-    i64 count = 0;
-    by_kind(*this, [&](auto, auto a, auto out) {
-        count = Slabs<decltype(a), decltype(out)>(dense.maps, threads).count();
-    });
+    const Maps& m = dense.maps;
+    i64 count = m.n * m.c;
+    if (!planar()) by_type(type, [&](auto a, auto out) { count = Slabs<decltype(a), decltype(out)>(m, threads).count(); });
     return count;
 }
 
 void Blurred::forward(const void* x, void* y, i64 begin, i64 end) const {
-    by_kind(*this, [&](auto op, auto a, auto out) {
+    by_type(type, [&](auto a, auto out) {
         using A = decltype(a);
         using Out = decltype(out);
-        const Slabs<A, Out> slabs(dense.maps, threads);
         const i64 pixels = dense.maps.h * dense.maps.w, results = blur.window.oh * blur.window.ow;
-        const Fused<decltype(op), A> fused(*this, slabs.lanes, slabs.streams((Out*)y, results));
-        const i64 row = dense.window.ow * slabs.lanes;
-        Ring<A> ring(fused.slots(), row);
-        auto taken = room<A>(slabs.room_of(pixels)), given = room<A>(slabs.room_of(results)), between = room<A>(row);
+        if (planar()) {
+            const Planes<A, Out> planes(*this, false);
+            for (i64 plane = begin; plane < end; plane++)
+                planes.forward((const Out*)x + plane * pixels, (Out*)y + plane * results);
+            return;
+        }
+        const Slabs<A, Out> slabs(dense.maps, threads);
+        Fused<A> fused(*this, slabs.lanes, slabs.streams((Out*)y, results), false);
+        auto taken = room<A>(slabs.room_of(pixels)), given = room<A>(slabs.room_of(results));
         for (i64 slab = begin; slab < end; slab++) {
             const A* from = slabs.take(slab, (const Out*)x, pixels, taken.get());
-            fused.forward(from, slabs.target(slab, (Out*)y, results, given.get()), ring, between.get());
+            fused.forward(from, slabs.target(slab, (Out*)y, results, given.get()));
             slabs.give(slab, (Out*)y, results, given.get());
         }
         if (fused.past) settled();
@@ -285,22 +637,26 @@ void Blurred::forward(const void* x, void* y, i64 begin, i64 end) const {
 }
 
 void Blurred::backward(const void* x, const void* g, void* to, i64 begin, i64 end) const {
-    by_kind(*this, [&](auto op, auto a, auto out) {
+    by_type(type, [&](auto a, auto out) {
         using A = decltype(a);
         using Out = decltype(out);
-        const Slabs<A, Out> slabs(dense.maps, threads);
         const i64 pixels = dense.maps.h * dense.maps.w, results = blur.window.oh * blur.window.ow;
-        const Fused<decltype(op), A> fused(*this, slabs.lanes, slabs.streams((Out*)to, pixels));
-        const i64 row = std::max(dense.window.ow, blur.window.ow) * slabs.lanes, slots = dense.window.kh;
-        Ring<A> ring(slots, row);
-        Ring<u8> positions(slots, row);
+        if (planar()) {
+            const Maps& m = dense.maps;
+            const Planes<A, Out> planes(*this, streams<A>((Out*)to, m.n * m.c * pixels, m.w));
+            for (i64 plane = begin; plane < end; plane++)
+                planes.backward((const Out*)x + plane * pixels, (const Out*)g + plane * results, (Out*)to + plane * pixels);
+            if (planes.past) settled();
+            return;
+        }
+        const Slabs<A, Out> slabs(dense.maps, threads);
+        Fused<A> fused(*this, slabs.lanes, slabs.streams((Out*)to, pixels), true);
         auto taken = room<A>(slabs.room_of(pixels)), gradient = room<A>(slabs.room_of(results)),
-             given = room<A>(slabs.room_of(pixels)), between = room<A>(row);
+             given = room<A>(slabs.room_of(pixels));
         for (i64 slab = begin; slab < end; slab++) {
-            const A* from = decltype(op)::keeps ? slabs.take(slab, (const Out*)x, pixels, taken.get()) : nullptr;
+            const A* from = maximum ? slabs.take(slab, (const Out*)x, pixels, taken.get()) : nullptr;
             const A* back = slabs.take(slab, (const Out*)g, results, gradient.get());
-            fused.backward(from, back, slabs.target(slab, (Out*)to, pixels, given.get()), ring, positions,
-                between.get());
+            fused.backward(from, back, slabs.target(slab, (Out*)to, pixels, given.get()));
             slabs.give(slab, (Out*)to, pixels, given.get());
         }
         if (fused.past) settled();

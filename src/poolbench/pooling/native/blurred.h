@@ -10,6 +10,7 @@ struct Blurred {
     int type;                  // 0: float32, 1: float64, 2: bfloat16
     i64 threads;
 
+    bool planar() const;  // each plane of NCHW is a slab
     i64 slabs() const;
     void forward(const void* x, void* y, i64 begin, i64 end) const;
     void backward(const void* x, const void* g, void* to, i64 begin, i64 end) const;

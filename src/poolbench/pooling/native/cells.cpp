@@ -59,17 +59,12 @@ template <class A, class Out> struct Grids {
                 });
             }
     }
-    template <class F> INLINE static void each_vector(i64 numbers, F f) {
-        i64 at = 0;
-        for (; at + L <= numbers; at += L) f(at, L);
-        if (at < numbers) f(at, numbers - at);
-    }
     // Whether a vector meets all pixels of a cell before the next does: else memory is gone through from front to back.
     bool at_once(i64 numbers) const { return numbers <= L || task.halves; }
     template <class Pixels, class F> INLINE void in_order(i64 numbers, Pixels pixels, F pass) const {
-        if (at_once(numbers)) return each_vector(numbers, [&](i64 at, i64 n) INLINED { pass(at, n, pixels); });
+        if (at_once(numbers)) return vectors<A>(numbers, [&](i64 at, i64 n) INLINED { pass(at, n, pixels); });
         pixels([&](i64 pixel, int which) INLINED {
-            each_vector(numbers, [&](i64 at, i64 n) INLINED { pass(at, n, [&](auto f) INLINED { f(pixel, which); }); });
+            vectors<A>(numbers, [&](i64 at, i64 n) INLINED { pass(at, n, [&](auto f) INLINED { f(pixel, which); }); });
         });
     }
     INLINE static void compare(Vec<A> v, int which, Vec<A>& largest, Mask<A>& found) {
@@ -84,7 +79,7 @@ template <class A, class Out> struct Grids {
             A* maxima = y + cell * lanes;
             u8* kept = position ? position + cell * step() : nullptr;
             if (at_once(numbers)) {
-                each_vector(numbers, [&](i64 at, i64 n) INLINED {
+                vectors<A>(numbers, [&](i64 at, i64 n) INLINED {
                     Vec<A> largest = splat<A>(-INF);
                     Mask<A> found{};
                     pixels([&](i64 pixel, int which) INLINED {
@@ -96,12 +91,12 @@ template <class A, class Out> struct Grids {
                 });
                 return;
             }
-            each_vector(numbers, [&](i64 at, i64 n) INLINED {
+            vectors<A>(numbers, [&](i64 at, i64 n) INLINED {
                 store<A>(maxima + at, splat<A>(-INF), n);
                 store<A>(places.get() + at, Vec<A>{}, L);
             });
             pixels([&](i64 pixel, int which) INLINED {
-                each_vector(numbers, [&](i64 at, i64 n) INLINED {
+                vectors<A>(numbers, [&](i64 at, i64 n) INLINED {
                     Vec<A> largest = load<A>(maxima + at, n);
                     Mask<A> found = (Mask<A>)load<A>(places.get() + at);
                     compare(load<A>(x + pixel + at, n), which, largest, found);
@@ -110,7 +105,7 @@ template <class A, class Out> struct Grids {
                 });
             });
             if (!kept) return;
-            each_vector(numbers, [&](i64 at, i64 n) INLINED { keep(kept, at, (Mask<A>)load<A>(places.get() + at), n); });
+            vectors<A>(numbers, [&](i64 at, i64 n) INLINED { keep(kept, at, (Mask<A>)load<A>(places.get() + at), n); });
         });
     }
     void backward(const A* g, const u8* position, A* to, i64 numbers, bool past) const {

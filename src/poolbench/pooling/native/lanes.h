@@ -277,6 +277,14 @@ template <class M> INLINE bool any(M mask) {
 #endif
 }
 
+// f(at, n) for all vectors of so many numbers.
+template <class A, class F> INLINE void vectors(i64 length, F f) {
+    constexpr int L = Lanes<A>::count;
+    i64 at = 0;
+    for (; at + L <= length; at += L) f(at, L);
+    if (at < length) f(at, length - at);
+}
+
 // e^x and log x of a vector. float32 to 2 ulp: x = n log 2 + r, and a polynomial of r (Cody and Waite).
 INLINE Vec<double> exponential(Vec<double> x) {
     for (int lane = 0; lane < Lanes<double>::count; lane++) x[lane] = std::exp(x[lane]);

@@ -75,6 +75,22 @@ struct Max : Parts<Max> {
     }
 };
 
+// The maximum without its position.
+struct Largest : Operator {
+    static constexpr double padding = -INF;
+    template <class A, class X>
+    INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>& position) {
+        Vec<A> sum{};
+        y = splat<A>(-INF);
+        UNROLLED for (int t = 0; t < x.count; t++) {
+            Vec<A> v = x[t];
+            y = larger<A>(v, y);
+            sum += v;
+        }
+        if (any(sum != sum)) Max::last_nan<A>(x, y, position);
+    }
+};
+
 struct Average : Parts<Average> {
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {

@@ -302,7 +302,7 @@ template <class A> struct Grid {
         needed = std::max(window.left + w, (window.ow - 1) * window.sw + window.extent_w());
         pitch = (needed + window.sw - 1) / window.sw;
         flat = w == window.sw * pitch;
-        apart(h * pitch + 2 * L);
+        apart((h * pitch + 3 * L - 1) / L * L);
     }
     // So far do the columns of one remainder lie from those of the next.
     void apart(i64 distance) {
@@ -331,15 +331,15 @@ template <class A> struct Grid {
     }
     // What lies beyond the row is overwritten by the next.
     template <int S, class In, class F> INLINE void row(const In* from, A* to, i64 length, F make) const {
-        const i64 apart = size();
+        const i64 apart = size(), first = even, second = odd;  // what is written might change the grid's own
         if (window.sw == 2) {
             for (i64 i = 0; i < length; i += 2 * L) {
                 Vec<A> a[S], b[S]{};
                 make(from + i, length - i, a);
                 if (length - i > L) make(from + i + L, length - i - L, b);
                 UNROLLED for (int s = 0; s < S; s++) {
-                    store<A>(to + s * apart + even + i / 2, evens(a[s], b[s]), L);
-                    store<A>(to + s * apart + odd + i / 2, odds(a[s], b[s]), L);
+                    store<A>(to + s * apart + first + i / 2, evens(a[s], b[s]), L);
+                    store<A>(to + s * apart + second + i / 2, odds(a[s], b[s]), L);
                 }
             }
             return;
@@ -349,7 +349,7 @@ template <class A> struct Grid {
             make(from + i, length - i, made);
             UNROLLED for (int s = 0; s < S; s++) {
                 if (window.sw == 1)
-                    store<A>(to + s * apart + even + i, made[s], L);
+                    store<A>(to + s * apart + first + i, made[s], L);
                 else
                     for (i64 lane = 0; lane < std::min<i64>(L, length - i); lane++)
                         to[s * apart + at(window.left + i + lane)] = made[s][lane];
@@ -366,13 +366,22 @@ template <class A> struct Grid {
     // f(place, number, values) for the numbers of a row, from S planes.
     template <int S, class F> INLINE void line(const A* from, i64 length, F f) const {
         const i64 apart = size();
+        auto read = [&](i64 offset, Vec<A>* values) INLINED {
+            UNROLLED for (int s = 0; s < S; s++) values[s] = load<A>(from + s * apart + offset);
+        };
+        line<S>(length, read, f);
+    }
+    // The same of what `read` makes of S planes at an offset.
+    template <int S, class Read, class F> INLINE void line(i64 length, Read read, F f) const {
+        const i64 first = even, second = odd;
         if (window.sw == 2) {
             for (i64 i = 0; i < length; i += 2 * L) {
-                Vec<A> low[S], high[S];
+                Vec<A> a[S], b[S], low[S], high[S];
+                read(first + i / 2, a);
+                read(second + i / 2, b);
                 UNROLLED for (int s = 0; s < S; s++) {
-                    Vec<A> a = load<A>(from + s * apart + even + i / 2), b = load<A>(from + s * apart + odd + i / 2);
-                    low[s] = zip_low(a, b);
-                    high[s] = zip_high(a, b);
+                    low[s] = zip_low(a[s], b[s]);
+                    high[s] = zip_high(a[s], b[s]);
                 }
                 f(i, length - i, low);
                 if (length - i > L) f(i + L, length - i - L, high);
@@ -380,13 +389,15 @@ template <class A> struct Grid {
             return;
         }
         for (i64 i = 0; i < length; i += L) {
-            Vec<A> values[S]{};
-            UNROLLED for (int s = 0; s < S; s++) {
-                if (window.sw == 1)
-                    values[s] = load<A>(from + s * apart + even + i);
-                else
-                    for (i64 lane = 0; lane < std::min<i64>(L, length - i); lane++)
-                        values[s][lane] = from[s * apart + at(window.left + i + lane)];
+            Vec<A> values[S];
+            if (window.sw == 1) {
+                read(first + i, values);
+            } else {
+                for (i64 lane = 0; lane < std::min<i64>(L, length - i); lane++) {
+                    Vec<A> made[S];
+                    read(at(window.left + i + lane), made);
+                    UNROLLED for (int s = 0; s < S; s++) values[s][lane] = made[s][0];
+                }
             }
             f(i, length - i, values);
         }

@@ -23,14 +23,6 @@ template <class Op, class A> struct Sound {
     }
 };
 
-// f(at, n) for all vectors of so many numbers.
-template <class A, class F> INLINE void vectors(i64 length, F f) {
-    constexpr int L = Lanes<A>::count;
-    i64 at = 0;
-    for (; at + L <= length; at += L) f(at, L);
-    if (at < length) f(at, length - at);
-}
-
 // Adds up what lies at N offsets, or at any number of them, in each of S maps that lie `apart`.
 template <int S, int N, class A> struct Adder {
     const A* from;
