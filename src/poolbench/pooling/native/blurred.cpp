@@ -76,11 +76,6 @@ inline std::vector<Group> grouped(const Links& links, i64 period, i64 shift) {
     return found;
 }
 
-inline std::vector<Group> largest_first(std::vector<Group> groups) {
-    std::stable_sort(groups.begin(), groups.end(), [](auto a, auto b) { return a.number > b.number; });
-    return groups;
-}
-
 // Of each place its group, and which one of it it is.
 struct Member {
     i64 group, number;
@@ -135,11 +130,6 @@ template <class A, int N> struct Sum {
     template <class In> INLINE Vec<A> operator()(const In* from, i64 n) const {
         return sum([&](i64 at) INLINED { return load<A>(from + at, n); });
     }
-    INLINE A one(const A* from) const {
-        A sum = 0;
-        UNROLLED for (int t = 0; t < (N ? N : count); t++) sum += from[offset[t]] * weight[t];
-        return sum;
-    }
     template <class F> INLINE Vec<A> sum(F at) const {
         Vec<A> sum{};
         UNROLLED for (int t = 0; t < (N ? N : count); t++) sum += at(offset[t]) * weight[t];
@@ -179,11 +169,6 @@ template <class A, class In, class Out> struct Sums {
         const i64 numbers = length, turns = repeat, source_step = from_step, target_step = to_step;
         const i64 soon = next, ahead = rows;
         const bool streams = past;
-        if constexpr (std::is_same_v<In, A> && std::is_same_v<Out, A>)
-            if (numbers == 1) {
-                for (i64 i = 0; i < turns; i++, source += source_step, target += target_step) *target = sum.one(source);
-                return;
-            }
         auto fetch = [&](i64 at) INLINED {
             for (i64 i = 0; i < ahead; i++) __builtin_prefetch(source + soon + i * numbers + at);
         };
@@ -206,7 +191,7 @@ template <class A> struct Filter {
     const i64 h, w;  // of that map
     const Links rows, columns, rows_back{rows.back(h)}, columns_back{columns.back(w)};
     const std::vector<Group> down{grouped(rows, 1, f.sh)}, down_back{grouped(rows_back, f.sh, 1)},
-        across{largest_first(grouped(columns, 1, f.sw))}, across_back{largest_first(grouped(columns_back, f.sw, 1))};
+        across{grouped(columns, 1, f.sw)}, across_back{grouped(columns_back, f.sw, 1)};
 
     Filter(const Blurred& task, const Members<A>& members)
         : f(task.blur.window), k(task.dense.window), h(task.maximum ? k.oh : task.dense.maps.h),
@@ -497,85 +482,147 @@ template <class A, class Out> struct Maxima {
     }
 };
 
-// Planes of NCHW: a pass down all of one, then a pass along its rows, since a row that was just written is read slowly
-// from between its vectors. Between the passes columns are sorted by their remainder by the stride.
+// Places of a row that a vector holds, each the sum of numbers out of two vectors of another row.
+template <class A> struct Block {
+    static constexpr int L = Lanes<A>::count;
+    i64 first, number, from, width;  // places; the first number, and how many are looked at
+    int count = 0;                   // terms of each place
+    bool holes = false;              // some places are made of nothing
+    Mask<A> made{};
+    std::vector<Mask<A>> picks;
+    std::vector<Vec<A>> weights;
+
+    Block(const Links& links, i64 first) : first(first), number(0) {
+        i64 low = std::numeric_limits<i64>::max(), high = 0;
+        for (i64 i = first; i < i64(links.of.size()) && number < L; i++, number++) {
+            i64 least = low, most = high;
+            for (auto link : links.of[i]) {
+                least = std::min(least, link.from);
+                most = std::max(most, link.from);
+            }
+            if (most - least >= 2 * L) break;
+            low = least;
+            high = most;
+            count = std::max(count, int(links.of[i].size()));
+        }
+        from = std::min(low, high);
+        width = high - from + 1;
+        picks.resize(count);
+        weights.resize(count);
+        for (i64 lane = 0; lane < number; lane++) {
+            auto terms = links.of[first + lane];
+            made[lane] = terms.empty() ? 0 : -1;
+            holes |= terms.empty();
+            if (terms.empty()) continue;
+            while (int(terms.size()) < count) {  // in halves: a weight of zero would make NaN of infinity
+                terms.back().weight /= 2;
+                terms.push_back(terms.back());
+            }
+            for (int t = 0; t < count; t++) {
+                picks[t][lane] = terms[t].from - from;
+                weights[t][lane] = terms[t].weight;
+            }
+        }
+    }
+    static std::vector<Block> of(const Links& links) {
+        std::vector<Block> found;
+        for (i64 i = 0; i < i64(links.of.size()); i += found.back().number) found.emplace_back(links, i);
+        return found;
+    }
+};
+
+// Planes of NCHW, rows and columns in one: numbers of rows are added up, and picked out of these sums.
 template <class A, class Out> struct Planes {
+    static constexpr int L = Lanes<A>::count;
     const Blurred& task;
     const bool past;  // the gradient of the plane is written past the caches
     const Maps& m = task.dense.maps;
     const Window& f = task.blur.window;
     const Members<A> members{task.dense.window, m};
     const Filter<A> filter{task, members};
-    const Window sorted{1, 1, f.sh, f.sw, 1, 1, 0, 0, f.oh, 1};
-    const Grid<A> grid{sorted, {1, 1, f.oh, filter.w, false}};
-    const Aligned<A> memory{room<A>(grid.size())};
-    A* const between = memory.get();
+    const std::vector<Block<A>> columns{Block<A>::of(filter.columns)}, columns_back{Block<A>::of(filter.columns_back)};
     std::optional<Maxima<A, Out>> maxima;
-    std::vector<Terms<A>> down, across, down_back, across_back;
+    std::vector<Terms<A>> rows, rows_back;
+    i64 pitch = m.w;
 
     Planes(const Blurred& task, bool past) : task(task), past(past) {
-        if (task.maximum) maxima.emplace(task.dense);
-        const i64 pitch = task.maximum ? maxima->pitch : m.w;
-        down = Terms<A>::of(filter.down, [&](i64 row) { return row * pitch; });
-        across = Terms<A>::of(filter.across, [&](i64 column) { return grid.at(column); });
-        across_back = Terms<A>::of(filter.across_back, [](i64 column) { return column; });
-        down_back = Terms<A>::of(filter.down_back, [&](i64 row) { return row * grid.pitch; });
+        if (task.maximum) pitch = maxima.emplace(task.dense).pitch;
+        rows = Terms<A>::of(filter.down, [&](i64 row) { return row * pitch; });
+        rows_back = Terms<A>::of(filter.down_back, [&](i64 row) { return row * f.ow; });
     }
     void forward(const Out* x, Out* y) const {
-        if (!task.maximum) return blur(x, m.w, y);
+        if (!task.maximum) return blur(x, y);
         if (!maxima->take(x)) return general(x, nullptr, y);
         maxima->find();
-        blur(maxima->windows, maxima->pitch, y);
+        blur(maxima->windows, y);
     }
     void backward(const Out* x, const Out* g, Out* to) const {
-        if (!task.maximum) return blur_back(g, to, m.w, past);
+        if (!task.maximum) return blur_back(g, to, past);
         if (!maxima->take(x)) return general(x, g, to);
-        blur_back(g, maxima->windows, maxima->pitch, false);
+        blur_back(g, maxima->windows, false);
         maxima->back(x, to, past);
     }
-    template <class In> INLINE void blur(const In* x, i64 pitch, Out* y) const {
-        for (size_t i = 0; i < down.size(); i++)
-            summed(down[i], [&](const auto sum) INLINED {
-                const i64 number = filter.down[i].number, step = f.sh * pitch, length = filter.w, wide = grid.pitch;
-                const In* from = x;
-                A* to = between + filter.down[i].first * wide;
-                for (i64 row = 0; row < number; row++, from += step, to += wide)
-                    grid.template row<1>(from, to, length, [&](const In* from, i64 n, Vec<A>* made) INLINED {
-                        __builtin_prefetch(from + AHEAD);
-                        *made = sum(from, n);
-                    });
-            });
-        for (size_t i = 0; i < across.size(); i++) {
-            const auto& group = filter.across[i];
-            along<A, Out>(group, between, y + group.first, grid.pitch, f.ow, f.ow, across[i]);
-        }
+    template <class In> INLINE void blur(const In* x, Out* y) const {
+        for (const auto& block : columns)
+            for (size_t i = 0; i < rows.size(); i++)
+                combine(block, rows[i], x, f.sh * pitch, y + filter.down[i].first * f.ow, f.ow, filter.down[i].number, false,
+                    !task.maximum && block.first == 0);
     }
-    template <class To> INLINE void blur_back(const Out* g, To* to, i64 pitch, bool past) const {
-        for (size_t i = 0; i < across_back.size(); i++) {
-            const auto& group = filter.across_back[i];
-            along<Out, A>(group, g, between + grid.at(group.first), f.ow, grid.pitch, grid.pitch, across_back[i]);
-        }
-        for (size_t i = 0; i < down_back.size(); i++)
-            summed(down_back[i], [&](const auto sum) INLINED {
-                const i64 number = filter.down_back[i].number, step = f.sh * pitch, length = filter.w, wide = grid.pitch;
-                const A* from = between;
-                To* into = to + filter.down_back[i].first * pitch;
-                for (i64 row = 0; row < number; row++, from += wide, into += step)
-                    grid.template line<1>(length, [&](i64 offset, Vec<A>* made) INLINED { *made = sum(from + offset); },
-                        [&](i64 at, i64 n, const Vec<A>* value) INLINED { write<A>(into + at, *value, n, past); });
-            });
+    template <class To> INLINE void blur_back(const Out* g, To* to, bool past) const {
+        for (const auto& block : columns_back)
+            for (size_t i = 0; i < rows_back.size(); i++)
+                combine(block, rows_back[i], g, f.ow, to + filter.down_back[i].first * pitch, f.sh * pitch,
+                    filter.down_back[i].number, past, block.first == 0);
     }
-    // All rows at once where most columns are made alike: of the others, made later, something else is written at first.
-    template <class In, class To> INLINE void along(const Group& group, const In* from, To* to, i64 from_step, i64 to_step,
-        i64 columns, const Terms<A>& terms) const {
-        Sums<A, In, To> sums{from, to, group.number, f.oh, from_step, to_step};
-        if (from_step == to_step && 2 * group.number > columns) {
-            sums.length += (f.oh - 1) * to_step;
-            sums.repeat = 1;
+    // Rows of a block; `ahead`: the rows that these numbers will come from are asked for.
+    template <class In, class To> void combine(const Block<A>& block, const Terms<A>& terms, const In* from, i64 from_step,
+        To* to, i64 to_step, i64 repeat, bool past, bool ahead) const {
+        auto run = [&](auto down, auto across, auto both) INLINED {
+            constexpr int N = decltype(across)::value;
+            const Sum<A, decltype(down)::value> sum(terms);
+            Mask<A> own_picks[N + 1];
+            Vec<A> own_weights[N + 1];
+            std::copy_n(block.picks.data(), N, own_picks);
+            std::copy_n(block.weights.data(), N, own_weights);
+            const Mask<A>* picks = N ? own_picks : block.picks.data();
+            const Vec<A>* weights = N ? own_weights : block.weights.data();
+            const int count = N ? N : block.count;
+            const i64 width = block.width, number = block.number;
+            const bool holes = block.holes;
+            const Mask<A> made = block.made;
+            const In* source = from + block.from;
+            To* target = to + block.first;
+            const i64 fetched = ahead ? from_step * sizeof(In) : 0;
+            for (i64 i = 0; i < repeat; i++, source += from_step, target += to_step) {
+                Vec<A> low, high{}, y{};
+                if constexpr (both) {
+                    low = sum(source);
+                    high = sum(source + L, width - L);
+                } else {
+                    low = sum(source, width);
+                }
+                for (i64 at = 0; at < fetched; at += LINE) __builtin_prefetch((const char*)(source + AHEAD) + at);
+                UNROLLED for (int t = 0; t < (N ? N : count); t++) y += picked(low, high, picks[t]) * weights[t];
+                if (holes) y = made ? y : Vec<A>{};
+                write<A>(target, y, number, past);
+            }
+        };
+        const auto is = [&](size_t down, int across) { return terms.offset.size() == down && block.count == across; };
+        auto by_width = [&](auto down, auto across) INLINED {
+            if (block.width > L) return run(down, across, std::true_type{});
+            run(down, across, std::false_type{});
+        };
+        using std::integral_constant;
+        if constexpr (std::is_same_v<A, float>) {
+            if (is(1, 2)) return by_width(integral_constant<int, 1>{}, integral_constant<int, 2>{});
+            if (is(2, 2)) return by_width(integral_constant<int, 2>{}, integral_constant<int, 2>{});
+            if (is(2, 3)) return by_width(integral_constant<int, 2>{}, integral_constant<int, 3>{});
+            if (is(3, 3)) return by_width(integral_constant<int, 3>{}, integral_constant<int, 3>{});
+            if (is(4, 4)) return by_width(integral_constant<int, 4>{}, integral_constant<int, 4>{});
+            if (is(5, 5)) return by_width(integral_constant<int, 5>{}, integral_constant<int, 5>{});
         }
-        sums.run(terms);
+        by_width(integral_constant<int, 0>{}, integral_constant<int, 0>{});
     }
-    static constexpr int L = Lanes<A>::count;
     // As pixels of one channel.
     APART void general(const Out* x, const Out* g, Out* to) const {
         auto copy = [](const auto* from, auto* to, i64 numbers) {
@@ -601,9 +648,13 @@ template <class F> void by_type(int type, F f) {
     if (type == 2) f(float{}, bf16{});
 }
 
-// Planes are narrow where as many as a vector has lanes are sooner transposed.
+// Of narrow planes as many as a vector has lanes are sooner transposed; so are those where a place is made of what lies
+// too far apart, and maxima of large windows.
 bool Blurred::planar() const {
-    return !dense.maps.last && dense.maps.w > 16 && (!maximum || std::max(dense.window.kh, dense.window.kw) <= 3);
+    const Window& k = dense.window;
+    const i64 reach = blur.window.border == 3 ? dense.maps.w : i64(taps.size()) + (maximum ? 0 : k.kw - 1);
+    return !dense.maps.last && dense.maps.w > (maximum ? 8 : 16) && reach <= 2 * WIDTH / (type == 1 ? 8 : 4) &&
+        (!maximum || std::max(k.kh, k.kw) <= 3);
 }
 
 i64 Blurred::slabs() const {

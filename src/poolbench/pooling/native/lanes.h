@@ -265,6 +265,18 @@ template <class V> INLINE V zip_high(V a, V b) {
     return shuffled(a, b, [](int i, int lanes) { return (i + lanes) / 2 + i % 2 * lanes; });
 }
 
+// Elements of two vectors that follow one another, by their numbers.
+template <class V, class M> INLINE V picked(V a, V b, M which) {
+#if __has_builtin(__builtin_shuffle)
+    return __builtin_shuffle(a, b, which);
+#else
+    V found;
+    constexpr int L = sizeof(V) / sizeof(a[0]);
+    for (int lane = 0; lane < L; lane++) found[lane] = which[lane] < L ? a[which[lane]] : b[which[lane] - L];
+    return found;
+#endif
+}
+
 template <class M> INLINE bool any(M mask) {
 #if defined(__AVX512BW__)
     return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
