@@ -146,6 +146,17 @@ def test_sums_out_of_bounds_change_no_other_window(
         torch.testing.assert_close(ours / scale, theirs / scale, rtol=0, atol=2e-5, equal_nan=True)
 
 
+@pytest.mark.parametrize("window", [{}, {"kernel_size": 3, "stride": 2, "padding": 1}], ids=["2x2", "3x3"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 3.4e38, -3.4e38])
+def test_maxima_of_a_plane_that_holds_what_is_no_ordinary_number(value: float, window: dict[str, int]) -> None:
+    """A single one, a window full of them, a whole plane of them; the other planes stay as they are."""
+    torch.manual_seed(0)
+    x = torch.randint(-2, 3, (1, 5, 33, 30)).float()
+    x[0, 1, 7, 9] = x[0, 2, 12:15, 27:] = x[0, 3] = value
+    for ours, theirs in zip(*both(pooling.create("max_blur", 5, **window), x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
 @pytest.mark.parametrize("window", [{}, {"kernel_size": 3, "stride": 2, "padding": 1}], ids=["apart", "overlapping"])
 @pytest.mark.parametrize("p", [0.3, 0.5, 0.7, 1.0, 1.3, 1.5, 2.0, 2.5, 2.7, 3.0, 16.0, 19.0, 40.5])
 def test_powers_hold_from_the_smallest_numbers_to_the_largest(p: float, window: dict[str, int]) -> None:
