@@ -2,6 +2,7 @@
 #include "backward.h"
 
 #include "gather.h"
+#include "tiles.h"
 
 template <class Op, bool Add, class A, class Out>
 void backward(const Task& task, const Out* g, const u8* position, Out* to) {
@@ -12,6 +13,8 @@ void backward(const Task& task, const Out* g, const u8* position, Out* to) {
         [&](i64 begin, i64 end) {
             if constexpr (Add)
                 gather_planes<Op, A, Out>(task, *gather, g, position, to, begin, end);
+            else if (task.tiled())
+                backward_tiles<Op, A, Out>(task, members, nullptr, g, position, to, begin, end);
             else
                 backward_planes<Op, false, A, Out>(task, members, nullptr, g, position, to, begin, end);
         },

@@ -29,6 +29,7 @@ HEADERS = (
     "operators.h",
     "learned.h",
     "slide.h",
+    "tiles.h",
     "gather.h",
     "slab.h",
     "weighed.h",

@@ -2,6 +2,7 @@
 #include <tuple>
 
 #include "dispatch.h"
+#include "tiles.h"
 #include "weighed.h"
 
 template <class Op, class A, class Out>
@@ -15,7 +16,10 @@ void forward(const Task& task, const Out* x, Out* y, u8* position) {
                     weighed_pixels<Op, A, Out>(task, members, x, y, picture, first, channels);
                 });
     share<A>(task.maps,
-        [&](i64 begin, i64 end) { forward_planes<Op, A, Out>(task, members, x, y, position, begin, end); },
+        [&](i64 begin, i64 end) {
+            auto run = task.tiled() ? forward_tiles<Op, A, Out> : forward_planes<Op, A, Out>;
+            run(task, members, x, y, position, begin, end);
+        },
         [&](i64 picture, i64 first, i64 channels) {
             forward_pixels<Op, A, Out>(task, members, x, y, position, picture, first, channels);
         });

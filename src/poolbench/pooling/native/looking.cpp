@@ -1,5 +1,6 @@
 #include "backward.h"
 
+#include "tiles.h"
 #include "weighed.h"
 
 template <class Op, bool Add, class A, class Out>
@@ -17,6 +18,8 @@ void backward(const Task& task, const Out* x, const Out* g, Out* to) {
     }
     share<A>(task.maps,
         [&](i64 begin, i64 end) {
+            if constexpr (!Add)
+                if (task.tiled()) return backward_tiles<Op, A, Out>(task, members, x, g, nullptr, to, begin, end);
             backward_planes<Op, Add, A, Out>(task, members, x, g, nullptr, to, begin, end);
         },
         [&](i64 picture, i64 first, i64 channels) {

@@ -437,6 +437,12 @@ struct Task {
         if (!options.shares) return options;
         return {options.number, (const A*)options.shares + picture * window.kh * window.kw};
     }
+    // Windows of 2x2 side by side, none of them beyond the map.
+    bool tiled() const {
+        const Window& k = window;
+        return k.kh == 2 && k.kw == 2 && k.sh == 2 && k.sw == 2 && k.dh == 1 && k.dw == 1 && k.top == 0 && k.left == 0 &&
+            2 * k.oh <= maps.h && 2 * k.ow <= maps.w && k.centre < 0;
+    }
     bool apart() const { return window.sh >= window.extent_h() && window.sw >= window.extent_w(); }
     // Calls f(place) for the places of the map that lie in no window, or for all where windows do not tile it.
     template <class F> INLINE void uncovered(F f) const {
