@@ -296,7 +296,7 @@ template <class A> struct Fused {
             const i64 end = std::min(i + chunk, f.oh);
             if (task.maximum) {
                 for (auto link : filter.rows.of[i])
-                    if (ring.missing(link.from)) maxima<Largest>(x, link.from, ring.at(link.from), nullptr);
+                    if (ring.missing(link.from)) maxima<Unkept<Max>>(x, link.from, ring.at(link.from), nullptr);
                 terms.set(filter.rows.of[i], [&](i64 from) { return ring.place(from); });
                 Sums<A, A, A>{ring.memory.get(), between.get(), row, 1, 0, 0}.run(terms);
             } else {

@@ -41,9 +41,12 @@ std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::str
         bool kept = Op::keeps && keep;
         position = empty(kept ? m.n : 0, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8());
         by_type(x.scalar_type(), [&](auto a, auto out) {
+            using A = decltype(a);
             using Out = decltype(out);
-            forward<Op, decltype(a), Out>(
-                task, (const Out*)x.data_ptr(), (Out*)y.data_ptr(), kept ? (u8*)position->data_ptr() : nullptr);
+            auto run = forward<Op, A, Out>;
+            if constexpr (Op::keeps && !Op::draws)
+                if (!kept) run = forward<Unkept<Op>, A, Out>;
+            run(task, (const Out*)x.data_ptr(), (Out*)y.data_ptr(), kept ? (u8*)position->data_ptr() : nullptr);
         });
     };
     STD_TORCH_CHECK(by_name(name, run), "poolbench: no kernel is called ", name);

@@ -41,6 +41,11 @@ template <class Op> struct Parts : Operator {
     }
 };
 
+// The same without the position: nothing is found of it.
+template <class Op> struct Unkept : Op {
+    static constexpr bool keeps = false;
+};
+
 struct Max : Parts<Max> {
     static constexpr bool keeps = true;
     static constexpr double padding = -INF;
@@ -72,22 +77,6 @@ struct Max : Parts<Max> {
     }
     template <class A> INLINE static Vec<A> part(const Options&, Vec<A>, Vec<A> g, Mask<A> position, int place) {
         return position == place ? g : Vec<A>{};
-    }
-};
-
-// The maximum without its position.
-struct Largest : Operator {
-    static constexpr double padding = -INF;
-    template <class A, class X>
-    INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>& position) {
-        Vec<A> sum{};
-        y = splat<A>(-INF);
-        UNROLLED for (int t = 0; t < x.count; t++) {
-            Vec<A> v = x[t];
-            y = larger<A>(v, y);
-            sum += v;
-        }
-        if (any(sum != sum)) Max::last_nan<A>(x, y, position);
     }
 };
 

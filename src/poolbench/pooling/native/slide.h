@@ -474,7 +474,7 @@ void forward_planes(const Task& task, const Members<A>& members, const Out* x, O
                 position ? position + place : nullptr, nullptr, k.ow, repeat, k.sh * grid.pitch, k.ow, 0,
                 0, each.get(), place, grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high,
                 x + ((plane + 1) * m.h + i * k.sh) * m.w, k.sh * m.w};
-            by_count<Op, true, true, A>(positions, k, [&, &positions = positions](auto n) INLINED {
+            by_count<Op, false, true, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, true>(options, task.chance, positions, run);
             });
         }
@@ -501,7 +501,7 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
                 sum.get() + start, k.ow, repeat, step, k.ow, step, 0, each.get(), place,
                 grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high,
                 Op::looks ? x + ((plane + 1) * m.h + i * k.sh) * m.w : nullptr, k.sh * m.w};
-            by_count<Op, !Add || Op::looks, Add, A>(positions, k, [&, &positions = positions](auto n) INLINED {
+            by_count<Op, Add && Op::looks, Add, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 backward_run<Op, decltype(n)::value, true, Add>(options, positions, run);
             });
         }
