@@ -72,7 +72,7 @@ template <class A> struct Gather {
 
     Gather(const Task& task, const Members<A>& members)
         : members(members), rows(task.maps.h), before((task.window.extent_w() - 1) / task.window.sw),
-          pitch(before + std::max(task.window.ow, (task.window.left + task.maps.w - 1) / task.window.sw + 1)) {
+          pitch(whole_vectors<A>(before + std::max(task.window.ow, (task.window.left + task.maps.w - 1) / task.window.sw + 1))) {
         const Window& k = task.window;
         const Maps& m = task.maps;
         const auto columns = covered<A>(m.w, k.ow, k.sw, k.left, k.kw, k.dw, members.columns.get());

@@ -49,6 +49,14 @@ template <class A> Aligned<A> room(i64 size) {
     return memory;
 }
 
+// So many numbers, or as many as whole vectors hold where these are not many more: rows of vectors are read and written
+// without meeting two lines of the cache.
+template <class A> i64 whole_vectors(i64 numbers) {
+    constexpr i64 L = Lanes<A>::count;
+    const i64 whole = (numbers + L - 1) / L * L;
+    return whole * 7 <= numbers * 8 ? whole : numbers;
+}
+
 // How many positions of each window an average counts, along one axis; at least 1.
 template <class A> Aligned<A> members(i64 count, i64 stride, i64 before, i64 kernel, i64 spread, i64 low, i64 high) {
     auto found = room<A>(count + Lanes<A>::count);
@@ -300,7 +308,7 @@ template <class A> struct Grid {
 
     Grid(const Window& window, const Maps& maps) : window(window), h(maps.h), w(maps.w) {
         needed = std::max(window.left + w, (window.ow - 1) * window.sw + window.extent_w());
-        pitch = (needed + window.sw - 1) / window.sw;
+        pitch = whole_vectors<A>((needed + window.sw - 1) / window.sw);
         flat = w == window.sw * pitch;
         apart((h * pitch + 3 * L - 1) / L * L);
     }
