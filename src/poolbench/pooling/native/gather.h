@@ -67,12 +67,14 @@ template <class A> struct Gather {
     const Members<A>& members;
     std::vector<Row> rows;
     std::vector<Kind> kinds;
-    // In NCHW rows of windows are copied, each `pitch` from the one before, with so many numbers before the first.
-    const i64 before, pitch;
+    // In NCHW rows of windows are copied, each `pitch` from the one before, with at least so many numbers of none before
+    // each row, and a margin of whole vectors before the first.
+    const i64 before, pitch, margin;
 
     Gather(const Task& task, const Members<A>& members)
         : members(members), rows(task.maps.h), before((task.window.extent_w() - 1) / task.window.sw),
-          pitch(whole_vectors<A>(before + std::max(task.window.ow, (task.window.left + task.maps.w - 1) / task.window.sw + 1))) {
+          pitch(whole_vectors<A>(before + std::max(task.window.ow, (task.window.left + task.maps.w - 1) / task.window.sw + 1))),
+          margin((before + Lanes<A>::count - 1) / Lanes<A>::count * Lanes<A>::count) {
         const Window& k = task.window;
         const Maps& m = task.maps;
         const auto columns = covered<A>(m.w, k.ow, k.sw, k.left, k.kw, k.dw, members.columns.get());
@@ -94,7 +96,7 @@ template <class A> struct Gather {
                 for (auto [i, r, tall] : row.by)
                     for (i64 c = k.kw - 1; c >= 0; c--)
                         if (i64 back = c * k.dw - phase; back >= 0 && back % k.sw == 0)
-                            patch.add(k, i * pitch + before - back / k.sw, r * k.kw + c, 0);
+                            patch.add(k, i * pitch - back / k.sw, r * k.kw + c, 0);
             }
         }
     }
@@ -181,26 +183,27 @@ void gather_planes(const Task& task, const Gather<A>& gather, const Out* g, cons
     const Window& k = task.window;
     const Maps& m = task.maps;
     const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.w);
-    const i64 pitch = gather.pitch, windows = (k.oh + 1) * pitch + 2 * L;
+    const i64 pitch = gather.pitch, windows = gather.margin + (k.oh + 1) * pitch + 2 * L;
     Grid<A> grid(k, m);
     grid.apart(m.h * pitch + 2 * L);
-    auto values = room<A>(windows), each = room<A>(windows), made = room<A>(grid.size());
-    std::vector<u8> places(windows, NONE);
-    std::fill_n(each.get(), windows, A(1));
+    auto all_values = room<A>(windows), all_each = room<A>(windows), made = room<A>(grid.size());
+    std::vector<u8> all_places(windows, NONE);
+    A *const values = all_values.get() + gather.margin, *const each = all_each.get() + gather.margin;
+    u8* const places = all_places.data() + gather.margin;
+    std::fill_n(all_each.get(), windows, A(1));
     for (i64 i = 0; i < k.oh; i++)
-        for (i64 j = 0; j < k.ow; j++)
-            each[i * pitch + gather.before + j] = gather.members.each(i, j);
+        for (i64 j = 0; j < k.ow; j++) each[i * pitch + j] = gather.members.each(i, j);
     for (i64 plane = begin; plane < end; plane++) {
         const Options options = task.of<A>(plane / m.c);
         for (i64 i = 0; i < k.oh; i++)
             for (i64 j = 0; j < k.ow; j += L) {
-                const i64 from = (plane * k.oh + i) * k.ow + j, into = i * pitch + gather.before + j;
+                const i64 from = (plane * k.oh + i) * k.ow + j, into = i * pitch + j;
                 const i64 soon = from + k.oh * k.ow;  // in the next plane
                 __builtin_prefetch(g + soon);
                 if constexpr (Op::keeps) __builtin_prefetch(position + soon);
-                store<A>(values.get() + into, load<A>(g + from, k.ow - j), k.ow - j);
+                store<A>(values + into, load<A>(g + from, k.ow - j), k.ow - j);
                 if constexpr (Op::keeps)
-                    store<A>(places.data() + into, load<A>(position + from, k.ow - j), k.ow - j);
+                    store<A>(places + into, load<A>(position + from, k.ow - j), k.ow - j);
             }
         A* into = made.get();
         for (const auto& kind : gather.kinds) {
@@ -209,7 +212,7 @@ void gather_planes(const Task& task, const Gather<A>& gather, const Out* g, cons
                     const Gathered<Op, decltype(count)::value, A> gathered(options, patch);
                     A* row = into + patch.first * grid.plane;
                     for (i64 at = 0; at < kind.number * pitch; at += L)
-                        store<A>(row + at, gathered.sum(values.get() + at, places.data() + at, each.get() + at, L), L);
+                        store<A>(row + at, gathered.sum(values + at, places + at, each + at, L), L);
                 });
             into += kind.number * pitch;  // what was written beyond is written over
         }

@@ -109,11 +109,12 @@ void weighed_planes_back(const Task& task, const Members<A>& members, const Gath
     constexpr int L = Lanes<A>::count, S = Op::sums;
     const Window& k = task.window;
     const Maps& m = task.maps;
-    const i64 pitch = gather.pitch, plain = (k.oh + 1) * pitch + 2 * L;
+    const i64 pitch = gather.pitch, plain = gather.margin + (k.oh + 1) * pitch + 2 * L;
     const WeighedPlane<Op, true, A> weighed(task, members);
     Grid<A> grid(k, m);
     grid.apart(m.h * pitch + 2 * L);
-    const auto shares = room<A>(S * plain), made = room<A>(S * grid.size());
+    const auto windows = room<A>(S * plain), made = room<A>(S * grid.size());
+    A* const shares = windows.get() + gather.margin;
     const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.w);
     for (i64 plane = begin; plane < end; plane++) {
         const Out* from = x + plane * weighed.size;
@@ -123,7 +124,7 @@ void weighed_planes_back(const Task& task, const Members<A>& members, const Gath
             __builtin_prefetch(from + k.oh * k.ow);
             Op::template shares<A>(task.options, sum, each, load<A>(from, n), shared);
             UNROLLED for (int s = 0; s < S; s++)
-                store<A>(shares.get() + s * plain + i * pitch + gather.before + j, shared[s], n);
+                store<A>(shares + s * plain + i * pitch + j, shared[s], n);
         });
         if (!sound) {
             backward_planes<Op, true, A, Out>(task, members, x, g, nullptr, to, plane, plane + 1);
@@ -134,7 +135,7 @@ void weighed_planes_back(const Task& task, const Members<A>& members, const Gath
             for (const auto& patch : kind.patches)
                 by_windows(patch.offset.size(), [&](auto count) INLINED {
                     const Adder<S, decltype(count)::value, A> adder(
-                        shares.get(), plain, patch.offset.data(), patch.offset.size());
+                        shares, plain, patch.offset.data(), patch.offset.size());
                     A* row = into + patch.first * grid.plane;
                     for (i64 at = 0; at < kind.number * pitch; at += L) {
                         Vec<A> sum[S];
