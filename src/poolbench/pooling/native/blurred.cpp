@@ -4,15 +4,12 @@
 #include <optional>
 #include <utility>
 
+#include "picks.h"
 #include "slab.h"
 
 // Along an axis: which places, by which weights, make each place of what comes out.
 struct Links {
-    struct Link {
-        i64 from;
-        double weight;
-    };
-    std::vector<std::vector<Link>> of;
+    Linked of;
 
     explicit Links(i64 count) : of(count) {}
 
@@ -55,7 +52,7 @@ struct Links {
 // The places of an axis that are made in the same way, each so far from the one before: all but those at its ends.
 struct Group {
     i64 first, number;
-    const std::vector<Links::Link>* links;
+    const std::vector<Link>* links;
 };
 
 // `period` places on, a place is made of what lies `shift` further.
@@ -65,7 +62,7 @@ inline std::vector<Group> grouped(const Links& links, i64 period, i64 shift) {
     auto alike = [&](i64 i) {
         const auto &one = links.of[i], &other = links.of[i + period];
         return std::equal(one.begin(), one.end(), other.begin(), other.end(), [&](auto a, auto b) {
-            return a.from + shift == b.from && a.weight == b.weight;
+            return a.from + shift == b.from && a.value == b.value;
         });
     };
     for (i64 phase = 0; phase < std::min(period, count); phase++)
@@ -92,12 +89,12 @@ template <class A> struct Terms {
     std::vector<i64> offset;
     std::vector<A> weight;
 
-    template <class At> void set(const std::vector<Links::Link>& links, At at) {
+    template <class At> void set(const std::vector<Link>& links, At at) {
         offset.clear();
         weight.clear();
         for (auto link : links) {
             offset.push_back(at(link.from));
-            weight.push_back(A(link.weight));
+            weight.push_back(A(link.value));
         }
     }
     template <class At> static std::vector<Terms> of(const std::vector<Group>& groups, At at) {
@@ -482,55 +479,6 @@ template <class A, class Out> struct Maxima {
     }
 };
 
-// Places of a row that a vector holds, each the sum of numbers out of two vectors of another row.
-template <class A> struct Block {
-    static constexpr int L = Lanes<A>::count;
-    i64 first, number, from, width;  // places; the first number, and how many are looked at
-    int count = 0;                   // terms of each place
-    bool holes = false;              // some places are made of nothing
-    Mask<A> made{};
-    std::vector<Mask<A>> picks;
-    std::vector<Vec<A>> weights;
-
-    Block(const Links& links, i64 first) : first(first), number(0) {
-        i64 low = std::numeric_limits<i64>::max(), high = 0;
-        for (i64 i = first; i < i64(links.of.size()) && number < L; i++, number++) {
-            i64 least = low, most = high;
-            for (auto link : links.of[i]) {
-                least = std::min(least, link.from);
-                most = std::max(most, link.from);
-            }
-            if (most - least >= 2 * L) break;
-            low = least;
-            high = most;
-            count = std::max(count, int(links.of[i].size()));
-        }
-        from = std::min(low, high);
-        width = high - from + 1;
-        picks.resize(count);
-        weights.resize(count);
-        for (i64 lane = 0; lane < number; lane++) {
-            auto terms = links.of[first + lane];
-            made[lane] = terms.empty() ? 0 : -1;
-            holes |= terms.empty();
-            if (terms.empty()) continue;
-            while (int(terms.size()) < count) {  // in halves: a weight of zero would make NaN of infinity
-                terms.back().weight /= 2;
-                terms.push_back(terms.back());
-            }
-            for (int t = 0; t < count; t++) {
-                picks[t][lane] = terms[t].from - from;
-                weights[t][lane] = terms[t].weight;
-            }
-        }
-    }
-    static std::vector<Block> of(const Links& links) {
-        std::vector<Block> found;
-        for (i64 i = 0; i < i64(links.of.size()); i += found.back().number) found.emplace_back(links, i);
-        return found;
-    }
-};
-
 // Planes of NCHW, rows and columns in one: numbers of rows are added up, and picked out of these sums.
 template <class A, class Out> struct Planes {
     static constexpr int L = Lanes<A>::count;
@@ -540,7 +488,7 @@ template <class A, class Out> struct Planes {
     const Window& f = task.blur.window;
     const Members<A> members{task.dense.window, m};
     const Filter<A> filter{task, members};
-    const std::vector<Block<A>> columns{Block<A>::of(filter.columns)}, columns_back{Block<A>::of(filter.columns_back)};
+    const std::vector<Picks<A>> columns{picks(filter.columns)}, columns_back{picks(filter.columns_back)};
     std::optional<Maxima<A, Out>> maxima;
     std::vector<Terms<A>> rows, rows_back;
     i64 pitch = m.w;
@@ -549,6 +497,15 @@ template <class A, class Out> struct Planes {
         if (task.maximum) pitch = maxima.emplace(task.dense).pitch;
         rows = Terms<A>::of(filter.down, [&](i64 row) { return row * pitch; });
         rows_back = Terms<A>::of(filter.down_back, [&](i64 row) { return row * f.ow; });
+    }
+    // The last weight in halves, if a place is made of fewer numbers: one of zero would make NaN of infinity.
+    static std::vector<Picks<A>> picks(const Links& links) {
+        return Picks<A>::all(links.of, [](auto& terms, size_t count) {
+            while (terms.size() < count) {
+                terms.back().value /= 2;
+                terms.push_back(terms.back());
+            }
+        });
     }
     void forward(const Out* x, Out* y) const {
         if (!task.maximum) return blur(x, y);
@@ -575,7 +532,7 @@ template <class A, class Out> struct Planes {
                     filter.down_back[i].number, past, block.first == 0);
     }
     // Rows of a block; `ahead`: the rows that these numbers will come from are asked for.
-    template <class In, class To> void combine(const Block<A>& block, const Terms<A>& terms, const In* from, i64 from_step,
+    template <class In, class To> void combine(const Picks<A>& block, const Terms<A>& terms, const In* from, i64 from_step,
         To* to, i64 to_step, i64 repeat, bool past, bool ahead) const {
         auto run = [&](auto down, auto across, auto both) INLINED {
             constexpr int N = decltype(across)::value;
@@ -583,13 +540,13 @@ template <class A, class Out> struct Planes {
             Mask<A> own_picks[N + 1];
             Vec<A> own_weights[N + 1];
             std::copy_n(block.picks.data(), N, own_picks);
-            std::copy_n(block.weights.data(), N, own_weights);
+            std::copy_n(block.values.data(), N, own_weights);
             const Mask<A>* picks = N ? own_picks : block.picks.data();
-            const Vec<A>* weights = N ? own_weights : block.weights.data();
+            const Vec<A>* weights = N ? own_weights : block.values.data();
             const int count = N ? N : block.count;
             const i64 width = block.width, number = block.number;
             const bool holes = block.holes;
-            const Mask<A> made = block.made;
+            const Mask<A> linked = block.linked;
             const In* source = from + block.from;
             To* target = to + block.first;
             const i64 fetched = ahead ? from_step * sizeof(In) : 0;
@@ -603,11 +560,11 @@ template <class A, class Out> struct Planes {
                 }
                 for (i64 at = 0; at < fetched; at += LINE) __builtin_prefetch((const char*)(source + AHEAD) + at);
                 UNROLLED for (int t = 0; t < (N ? N : count); t++) y += picked(low, high, picks[t]) * weights[t];
-                if (holes) y = made ? y : Vec<A>{};
+                if (holes) y = linked ? y : Vec<A>{};
                 write<A>(target, y, number, past);
             }
         };
-        const auto is = [&](size_t down, int across) { return terms.offset.size() == down && block.count == across; };
+        const auto is = [&](size_t down, size_t across) { return terms.offset.size() == down && block.count == across; };
         auto by_width = [&](auto down, auto across) INLINED {
             if (block.width > L) return run(down, across, std::true_type{});
             run(down, across, std::false_type{});

@@ -30,6 +30,8 @@ HEADERS = (
     "learned.h",
     "slide.h",
     "tiles.h",
+    "picks.h",
+    "cell_planes.h",
     "gather.h",
     "slab.h",
     "weighed.h",

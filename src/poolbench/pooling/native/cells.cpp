@@ -1,5 +1,4 @@
-#include "cells.h"
-
+#include "cell_planes.h"
 #include "slab.h"
 #include "tensors.h"
 
@@ -8,12 +7,10 @@ template <class A, class Out> struct Grids {
     const Cells& task;
     const Slabs<A, Out> slabs{task.maps, task.threads};
     const i64 lanes = slabs.lanes, h = task.maps.h, w = task.maps.w, oh = task.rows.size(), ow = task.columns.size();
-    i64 wide = 0;  // columns of the widest cell: a position is so many times its row and its column
+    const i64 wide = task.widest();
     const bool parted = parts(task.rows, h) && parts(task.columns, w);
 
-    explicit Grids(const Cells& task) : task(task) {
-        for (auto [first, last] : task.columns) wide = std::max(wide, last - first + 1);
-    }
+    explicit Grids(const Cells& task) : task(task) {}
     // Whether each place of an axis lies in one cell.
     static bool parts(const std::vector<std::pair<i64, i64>>& axis, i64 size) {
         i64 next = 0;
@@ -23,14 +20,16 @@ template <class A, class Out> struct Grids {
         }
         return next == size;
     }
-    // What so many positions side by side take, and those of a cell, of a slab, of all.
-    i64 bytes_of(i64 numbers) const { return task.halves ? (numbers + L - 1) / L * L / 2 : numbers; }
+    // What so many positions side by side take, and those of a cell, of a slab, of all: as many as planes on their own.
+    i64 bytes_of(i64 numbers) const { return task.bytes_of(task.halves ? (numbers + L - 1) / L * L : numbers); }
     i64 step() const { return bytes_of(slabs.last ? slabs.c : lanes); }
     template <class B> B* positions(B* position, i64 slab) const {
         if (!position) return nullptr;
         return position + slab / slabs.parts * oh * ow * step() + bytes_of(slab % slabs.parts * lanes);
     }
-    i64 bytes() const { return slabs.count() / slabs.parts * oh * ow * step(); }
+    i64 bytes() const {
+        return slabs.last ? slabs.n * oh * ow * step() : slabs.count() * lanes * task.bytes_of(oh * ow);
+    }
     // Those of a vector.
     INLINE void keep(u8* cell, i64 at, Mask<A> position, i64 n) const {
         if (task.halves)
@@ -127,6 +126,18 @@ template <class A, class Out> struct Grids {
             in_order(numbers, pixels, pass);
         });
     }
+    void taken(const A* x, const u8* position, A* y, i64 numbers) const {
+        each([&](i64 cell, auto pixels) INLINED {
+            vectors<A>(numbers, [&](i64 at, i64 n) INLINED {
+                const Mask<A> found = kept(position + cell * step(), at, n);
+                Vec<A> value{};
+                pixels([&](i64 pixel, int which) INLINED {
+                    value = found == which ? load<A>(x + pixel + at, n) : value;
+                });
+                store<A>(y + cell * lanes + at, value, n);
+            });
+        });
+    }
     // Planes of NCHW where no place lies in two cells: each gradient is written to its place.
     void place(const Out* g, const u8* position, Out* to, i64 slab) const {
         const i64 first = slab * L, planes = std::min<i64>(L, slabs.n * slabs.c - first), cells = oh * ow;
@@ -149,9 +160,12 @@ template <class F> void by_type(const Cells& task, F f) {
     if (task.type == 2) f(Grids<float, bf16>(task));
 }
 
+// Narrow planes and wide cells are sooner transposed.
+bool Cells::planar() const { return !maps.last && maps.w > 16 && widest() <= 4; }
+
 i64 Cells::slabs() const {
-    i64 count = 0;
-    by_type(*this, [&](const auto& grids) { count = grids.slabs.count(); });
+    i64 count = maps.n * maps.c;
+    if (!planar()) by_type(*this, [&](const auto& grids) { count = grids.slabs.count(); });
     return count;
 }
 
@@ -162,41 +176,83 @@ i64 Cells::bytes() const {
 }
 
 template <class A, class Out>
-void forward(const Grids<A, Out>& grids, const void* x, void* y, u8* position, i64 begin, i64 end) {
+void forward(const Grids<A, Out>& grids, const Out* x, Out* y, u8* position, i64 begin, i64 end) {
     const i64 pixels = grids.h * grids.w, cells = grids.oh * grids.ow;
+    if (grids.task.planar()) {
+        const CellPlanes<A, Out> planes(grids.task);
+        for (i64 i = begin; i < end; i++)
+            planes.forward(x + i * pixels, y + i * cells, position ? position + i * planes.bytes : nullptr);
+        return;
+    }
     auto taken = room<A>(grids.slabs.room_of(pixels)), given = room<A>(grids.slabs.room_of(cells));
     for (i64 slab = begin; slab < end; slab++) {
-        const A* from = grids.slabs.take(slab, (const Out*)x, pixels, taken.get());
-        grids.forward(from, grids.slabs.target(slab, (Out*)y, cells, given.get()), grids.positions(position, slab),
+        const A* from = grids.slabs.take(slab, x, pixels, taken.get());
+        grids.forward(from, grids.slabs.target(slab, y, cells, given.get()), grids.positions(position, slab),
             grids.width(slab));
-        grids.slabs.give(slab, (Out*)y, cells, given.get());
+        grids.slabs.give(slab, y, cells, given.get());
     }
 }
 
 template <class A, class Out>
-void backward(const Grids<A, Out>& grids, const void* g, const u8* position, void* to, i64 begin, i64 end) {
+void backward(const Grids<A, Out>& grids, const Out* g, const u8* position, Out* to, i64 begin, i64 end) {
+    const Maps& m = grids.task.maps;
     const i64 pixels = grids.h * grids.w, cells = grids.oh * grids.ow;
-    const bool past = grids.parted && grids.slabs.streams((Out*)to, pixels);
+    if (grids.task.planar()) {
+        const CellPlanes<A, Out> planes(grids.task);
+        const bool past = streams<A>(to, m.n * m.c * pixels, m.w);
+        for (i64 i = begin; i < end; i++)
+            planes.backward(g + i * cells, position + i * planes.bytes, to + i * pixels, past);
+        if (past) settled();
+        return;
+    }
+    const bool past = grids.parted && grids.slabs.streams(to, pixels);
     auto taken = room<A>(grids.slabs.room_of(cells)), given = room<A>(grids.slabs.room_of(pixels));
     for (i64 slab = begin; slab < end; slab++) {
         if (!grids.slabs.last && grids.parted) {
-            grids.place((const Out*)g, position, (Out*)to, slab);
+            grids.place(g, position, to, slab);
             continue;
         }
-        const A* from = grids.slabs.take(slab, (const Out*)g, cells, taken.get());
-        grids.backward(from, grids.positions(position, slab), grids.slabs.target(slab, (Out*)to, pixels, given.get()),
+        const A* from = grids.slabs.take(slab, g, cells, taken.get());
+        grids.backward(from, grids.positions(position, slab), grids.slabs.target(slab, to, pixels, given.get()),
             grids.width(slab), past);
-        grids.slabs.give(slab, (Out*)to, pixels, given.get());
+        grids.slabs.give(slab, to, pixels, given.get());
     }
     if (past) settled();
 }
 
+template <class A, class Out>
+void taken(const Grids<A, Out>& grids, const Out* x, const u8* position, Out* y, i64 begin, i64 end) {
+    const i64 pixels = grids.h * grids.w, cells = grids.oh * grids.ow;
+    if (grids.task.planar()) {
+        const CellPlanes<A, Out> planes(grids.task);
+        for (i64 i = begin; i < end; i++) planes.taken(x + i * pixels, position + i * planes.bytes, y + i * cells);
+        return;
+    }
+    auto taken = room<A>(grids.slabs.room_of(pixels)), given = room<A>(grids.slabs.room_of(cells));
+    for (i64 slab = begin; slab < end; slab++) {
+        const A* from = grids.slabs.take(slab, x, pixels, taken.get());
+        grids.taken(from, grids.positions(position, slab), grids.slabs.target(slab, y, cells, given.get()),
+            grids.width(slab));
+        grids.slabs.give(slab, y, cells, given.get());
+    }
+}
+
 void Cells::forward(const void* x, void* y, u8* position, i64 begin, i64 end) const {
-    by_type(*this, [&](const auto& grids) { ::forward(grids, x, y, position, begin, end); });
+    by_type(*this, [&]<class A, class Out>(const Grids<A, Out>& grids) {
+        ::forward(grids, (const Out*)x, (Out*)y, position, begin, end);
+    });
 }
 
 void Cells::backward(const void* g, const u8* position, void* to, i64 begin, i64 end) const {
-    by_type(*this, [&](const auto& grids) { ::backward(grids, g, position, to, begin, end); });
+    by_type(*this, [&]<class A, class Out>(const Grids<A, Out>& grids) {
+        ::backward(grids, (const Out*)g, position, (Out*)to, begin, end);
+    });
+}
+
+void Cells::taken(const void* x, const u8* position, void* y, i64 begin, i64 end) const {
+    by_type(*this, [&]<class A, class Out>(const Grids<A, Out>& grids) {
+        ::taken(grids, (const Out*)x, position, (Out*)y, begin, end);
+    });
 }
 
 Cells cells_of(const Tensor& maps, i64 height, i64 width, const Numbers& rows, const Numbers& columns, bool last) {
@@ -242,11 +298,22 @@ Tensor cells_backward(Tensor g, Tensor position, Numbers rows, Numbers columns, 
     return to;
 }
 
+Tensor cells_taken(Tensor x, Tensor position, Numbers rows, Numbers columns, bool last) {
+    const Cells task = cells_of(x, x.size(2), x.size(3), rows, columns, last);
+    STD_TORCH_CHECK(position.numel() == task.bytes(), "poolbench: a position for each cell");
+    Tensor y = empty(x.size(0), x.size(1), task.rows.size(), task.columns.size(), last, code(x.scalar_type()));
+    share(task, [&](i64 begin, i64 end) {
+        task.taken(x.data_ptr(), (const u8*)position.data_ptr(), y.data_ptr(), begin, end);
+    });
+    return y;
+}
+
 i64 vector_bytes() { return WIDTH; }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(poolbench, m) {
     m.def("vector_bytes() -> int");
     m.def("cells(Tensor x, int[] rows, int[] columns, bool last, bool keep) -> (Tensor, Tensor)");
+    m.def("cells_taken(Tensor x, Tensor position, int[] rows, int[] columns, bool last) -> Tensor");
     m.def("cells_backward(Tensor g, Tensor position, int[] rows, int[] columns, int height, int width, bool last) -> Tensor");
 }
 
@@ -255,4 +322,5 @@ STABLE_TORCH_LIBRARY_IMPL(poolbench, CompositeExplicitAutograd, m) { m.impl("vec
 STABLE_TORCH_LIBRARY_IMPL(poolbench, CPU, m) {
     m.impl("cells", TORCH_BOX(&cells));
     m.impl("cells_backward", TORCH_BOX(&cells_backward));
+    m.impl("cells_taken", TORCH_BOX(&cells_taken));
 }

@@ -14,6 +14,7 @@ def register() -> None:
     torch.library.register_fake("poolbench::learned_backward")(learned_backward)
     torch.library.register_fake("poolbench::cells")(cells)
     torch.library.register_fake("poolbench::cells_backward")(cells_backward)
+    torch.library.register_fake("poolbench::cells_taken")(cells_taken)
     torch.library.register_fake("poolbench::region_maxima")(region_maxima)
     torch.library.register_fake("poolbench::polyphase_powers")(polyphase_powers)
     torch.library.register_fake("poolbench::separable")(separable)
@@ -21,9 +22,13 @@ def register() -> None:
 
 def like(x: Tensor, height: int, width: int, last: int, pictures: int, dtype: torch.dtype | None = None) -> Tensor:
     """An empty map of so many pictures with the channels of `x`, and its dtype unless another is asked for."""
-    memory_format = torch.channels_last if last else torch.contiguous_format
     size = (pictures, x.shape[1], height, width)
-    return torch.empty(size, dtype=dtype or x.dtype, device=x.device, memory_format=memory_format)
+    return torch.empty(size, dtype=dtype or x.dtype, device=x.device, memory_format=format_of(last))
+
+
+def format_of(last: int) -> torch.memory_format:
+    """The layout with channels last, or first."""
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def slide(
@@ -63,11 +68,17 @@ def learned_backward(
 
 def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, keep: bool) -> tuple[Tensor, Tensor]:
     y = like(x, len(rows) // 2, len(columns) // 2, last, x.shape[0])
-    lanes = lanes_of(x)
-    rounds, side_by_side = (x.shape[0], x.shape[1]) if last else (-(-x.shape[0] * x.shape[1] // lanes), lanes)
-    kept = -(-side_by_side // lanes) * lanes // 2 if in_halves(rows, columns) else side_by_side
-    number = rounds * kept * (len(rows) // 2) * (len(columns) // 2) if keep else 0
-    return y, torch.empty((number, 1, 1, 1), dtype=torch.uint8, device=x.device)
+    number, lanes = len(rows) // 2 * (len(columns) // 2), lanes_of(x)
+    halves = largest(rows) * largest(columns) <= 16  # two positions to a byte
+
+    def whole(numbers: int) -> int:
+        return -(-numbers // lanes) * lanes
+
+    if last:  # a cell's channels side by side
+        kept = x.shape[0] * number * (whole(x.shape[1]) // 2 if halves else x.shape[1])
+    else:  # a plane's cells, or so many planes as a vector has lanes
+        kept = whole(x.shape[0] * x.shape[1]) * (-(-number // 2) if halves else number)
+    return y, torch.empty((kept if keep else 0, 1, 1, 1), dtype=torch.uint8, device=x.device)
 
 
 def lanes_of(x: Tensor) -> int:
@@ -80,9 +91,8 @@ def largest(edges: Sequence[int]) -> int:
     return max(last - first + 1 for first, last in zip(edges[::2], edges[1::2], strict=True))
 
 
-def in_halves(rows: Sequence[int], columns: Sequence[int]) -> bool:
-    """Whether regions are so small that the kernel keeps the positions of two in a byte."""
-    return largest(rows) * largest(columns) <= 16
+def cells_taken(x: Tensor, position: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool) -> Tensor:
+    return like(x, len(rows) // 2, len(columns) // 2, last, x.shape[0])
 
 
 def cells_backward(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from poolbench.pooling.native.build import KERNELS
-from poolbench.pooling.native.fakes import in_halves, lanes_of, largest
+from poolbench.pooling.native.fakes import format_of
 from poolbench.pooling.native.selection import TRITON, backend
 from poolbench.pooling.window import Window, layout, wide
 
@@ -188,7 +188,7 @@ class Slide(torch.autograd.Function):
         (gradient,), (x, position, extra), (name, plan, number) = gradients, ctx.saved_tensors, ctx.call
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return _differentiable(ctx, gradient, x, position), None, None, None, None
-        gradient = gradient.contiguous(memory_format=torch.channels_last if plan[16] else torch.contiguous_format)
+        gradient = gradient.contiguous(memory_format=format_of(plan[16]))
         height, width = ctx.shape[-2:]
         back = torch.ops.poolbench.slide_backward.default(
             gradient, x, position, extra, name, plan, height, width, number
@@ -233,7 +233,7 @@ class Learned(torch.autograd.Function):
             wanted = [each for each, need in zip(inputs, needed, strict=True) if need]
             found = iter(torch.autograd.grad(ctx.formula(*inputs), wanted, gradient, create_graph=True))
             return None, None, None, None, *(next(found) if need else None for need in needed)
-        gradient = gradient.contiguous(memory_format=torch.channels_last if ctx.plan[16] else torch.contiguous_format)
+        gradient = gradient.contiguous(memory_format=format_of(ctx.plan[16]))
         to_x, to_other, to_numbers = torch.ops.poolbench.learned_backward.default(
             gradient, x, others[0] if others else None, _of_planes(numbers, x), ctx.name, ctx.plan, ctx.number
         )
@@ -278,7 +278,7 @@ class Mixture(torch.autograd.Function):
             wanted = [each for each in (at, shares) if each.requires_grad]
             found = iter(torch.autograd.grad(ctx.formula(at, shares), wanted, gradient, create_graph=True))
             return *(next(found) if each.requires_grad else None for each in (at, shares)), None, None, None
-        memory_format = torch.channels_last if ctx.plan[16] else torch.contiguous_format
+        memory_format = format_of(ctx.plan[16])
         gradient = gradient.contiguous(memory_format=memory_format)
         back = torch.ops.poolbench.slide_backward.default(
             gradient, None, None, shares, "mixture", ctx.plan, *ctx.shape[-2:], 0.0
@@ -366,31 +366,15 @@ class CellsBackward(torch.autograd.Function):
         ctx: Any, gradient: Tensor, position: Tensor, rows: Edges, columns: Edges, h: int, w: int, last: bool
     ) -> Tensor:
         ctx.save_for_backward(position)
-        ctx.plan, ctx.shape = (rows, columns, w, last), gradient.shape
-        memory_format = torch.channels_last if last else torch.contiguous_format
-        gradient = gradient.contiguous(memory_format=memory_format)
+        ctx.plan = (rows, columns, last)
+        gradient = gradient.contiguous(memory_format=format_of(last))
         return torch.ops.poolbench.cells_backward.default(gradient, position, rows, columns, h, w, last)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (position,) = gradients, ctx.saved_tensors
-        rows, columns, width, last = ctx.plan
-        pictures, channels, height_out, width_out = ctx.shape
-        lanes = lanes_of(gradient)
-        if in_halves(rows, columns):
-            halves = position.view(-1, lanes // 2)
-            position = torch.cat((halves & 15, halves >> 4), 1)
-        if last:
-            place = position.view(pictures, height_out, width_out, -1)[..., :channels].permute(0, 3, 1, 2)
-        else:  # as in a slab: so many planes side by side as a vector has lanes
-            place = position.view(-1, height_out * width_out, lanes).transpose(1, 2).flatten(0, 1)
-            place = place[: pictures * channels].view(ctx.shape)
-        wide = largest(columns)
-        row = place // wide + torch.tensor(rows[::2])[:, None]
-        column = place % wide + torch.tensor(columns[::2])
-        index = (row * width + column).flatten(2)
-        taken = gradient.flatten(2).gather(2, index).view(ctx.shape)
-        return taken.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format), *(None,) * 6
+        gradient = gradient.contiguous(memory_format=format_of(ctx.plan[-1]))
+        return torch.ops.poolbench.cells_taken.default(gradient, position, *ctx.plan), *(None,) * 6
 
 
 Spans = tuple[Tensor, Tensor]

@@ -1,0 +1,68 @@
+// How places of a row follow from numbers of another row: as many places as a vector holds pick theirs out of two vectors.
+#pragma once
+
+#include <limits>
+#include <vector>
+
+#include "lanes.h"
+
+// A number of the other row, and what it counts for.
+struct Link {
+    i64 from;
+    double value;
+};
+// Of each place its links.
+using Linked = std::vector<std::vector<Link>>;
+
+template <class A> struct Picks {
+    static constexpr int L = Lanes<A>::count;
+    i64 first, number = 0;  // places
+    i64 from, width;        // the first of the numbers that are looked at, and how many
+    size_t count = 0;       // links of each place
+    bool holes = false;     // some places have none
+    Mask<A> linked{};
+    std::vector<Mask<A>> picks;
+    std::vector<Vec<A>> values;
+
+    // fill(links, count) makes so many of them.
+    template <class Fill> Picks(const Linked& of, i64 first, Fill fill) : first(first) {
+        i64 low = std::numeric_limits<i64>::max(), high = 0;
+        for (i64 i = first; i < i64(of.size()) && number < L; i++, number++) {
+            i64 least = low, most = high;
+            for (auto link : of[i]) {
+                least = std::min(least, link.from);
+                most = std::max(most, link.from);
+            }
+            if (most - least >= 2 * L) break;
+            low = least;
+            high = most;
+            count = std::max(count, of[i].size());
+        }
+        from = std::min(low, high);
+        width = high - from + 1;
+        picks.resize(count);
+        values.resize(count);
+        for (i64 lane = 0; lane < number; lane++) {
+            auto links = of[first + lane];
+            linked[lane] = links.empty() ? 0 : -1;
+            holes |= links.empty();
+            if (links.empty()) links.push_back({from, 0});
+            fill(links, count);
+            for (size_t t = 0; t < count; t++) {
+                picks[t][lane] = links[t].from - from;
+                values[t][lane] = links[t].value;
+            }
+        }
+    }
+    // Of all places; each must have its links within the reach of two vectors.
+    template <class Fill> static std::vector<Picks> all(const Linked& of, Fill fill) {
+        std::vector<Picks> found;
+        for (i64 i = 0; i < i64(of.size()); i += found.back().number) found.emplace_back(of, i, fill);
+        return found;
+    }
+    // Both vectors, of a row that `load` reads so many numbers of from a place on.
+    template <class V, class Load> INLINE void take(Load load, V& low, V& high) const {
+        low = load(0, width);
+        high = width > L ? load(L, width - L) : V{};
+    }
+};
