@@ -500,7 +500,7 @@ template <class A, class Out> struct Planes {
     }
     // The last weight in halves, if a place is made of fewer numbers: one of zero would make NaN of infinity.
     static std::vector<Picks<A>> picks(const Links& links) {
-        return Picks<A>::all(links.of, [](auto& terms, size_t count) {
+        return Picks<A>::all(links.of, 0, [](auto& terms, size_t count) {
             while (terms.size() < count) {
                 terms.back().value /= 2;
                 terms.push_back(terms.back());
@@ -535,15 +535,8 @@ template <class A, class Out> struct Planes {
     template <class In, class To> void combine(const Picks<A>& block, const Terms<A>& terms, const In* from, i64 from_step,
         To* to, i64 to_step, i64 repeat, bool past, bool ahead) const {
         auto run = [&](auto down, auto across, auto both) INLINED {
-            constexpr int N = decltype(across)::value;
             const Sum<A, decltype(down)::value> sum(terms);
-            Mask<A> own_picks[N + 1];
-            Vec<A> own_weights[N + 1];
-            std::copy_n(block.picks.data(), N, own_picks);
-            std::copy_n(block.values.data(), N, own_weights);
-            const Mask<A>* picks = N ? own_picks : block.picks.data();
-            const Vec<A>* weights = N ? own_weights : block.values.data();
-            const int count = N ? N : block.count;
+            const Chosen<A, decltype(across)::value> chosen(block);
             const i64 width = block.width, number = block.number;
             const bool holes = block.holes;
             const Mask<A> linked = block.linked;
@@ -559,7 +552,8 @@ template <class A, class Out> struct Planes {
                     low = sum(source, width);
                 }
                 for (i64 at = 0; at < fetched; at += LINE) __builtin_prefetch((const char*)(source + AHEAD) + at);
-                UNROLLED for (int t = 0; t < (N ? N : count); t++) y += picked(low, high, picks[t]) * weights[t];
+                UNROLLED for (size_t t = 0; t < chosen.count(); t++)
+                    y += picked(low, high, chosen.picks[t]) * chosen.values[t];
                 if (holes) y = linked ? y : Vec<A>{};
                 write<A>(target, y, number, past);
             }

@@ -11,13 +11,12 @@ template <class A, class Out> struct CellPlanes {
     const Cells& task;
     const i64 h = task.maps.h, w = task.maps.w, oh = task.rows.size(), ow = task.columns.size(), count = oh * ow;
     const i64 wide = task.widest(), bytes = task.bytes_of(count);
-    const std::vector<Picks<A>> columns{Picks<A>::all(inside(task.columns), [](auto& links, size_t count) {
+    const std::vector<Picks<A>> columns{Picks<A>::all(inside(task.columns), 0, [](auto& links, size_t count) {
         links.resize(count, links.back());
     })};
-    const std::vector<Picks<A>> columns_back{Picks<A>::all(around(task.columns, w), [](auto& links, size_t count) {
+    const std::vector<Picks<A>> columns_back{Picks<A>::all(around(task.columns, w), NOWHERE, [](auto& links, size_t count) {
         links.resize(count, {links.back().from, NOWHERE});
     })};
-    const Linked rows_back{around(task.rows, h)};
     const Aligned<A> maxima{room<A>(h * L)}, found{room<A>(h * L)};
     const Aligned<u8> places{room<u8>(2 * bytes + L)};  // an odd one beyond the last stays 0
 
@@ -37,58 +36,96 @@ template <class A, class Out> struct CellPlanes {
                 made[place].push_back({i64(i), double(place - axis[i].first)});
         return made;
     }
-    INLINE static void compare(Vec<A> v, Vec<A> place, Vec<A>& largest, Vec<A>& found) {
-        auto wins = (v > largest) | (v != v);
-        largest = wins ? v : largest;
-        found = wins ? place : found;
-    }
     void forward(const Out* x, Out* y, u8* position) const {
-        for (const auto& block : columns) {
-            const Out* from = x + block.from;
-            for (i64 row = 0; row < h; row++) {
-                Vec<A> low, high;
-                block.take([&](i64 at, i64 n) INLINED { return load<A>(from + row * w + at, n); }, low, high);
-                if (block.first == 0)
-                    for (i64 at = 0; at < w; at += LINE / i64(sizeof(Out))) __builtin_prefetch(from + row * w + at + AHEAD);
-                Vec<A> largest = picked(low, high, block.picks[0]), place = block.values[0];
-                for (size_t t = 1; t < block.count; t++)
-                    compare(picked(low, high, block.picks[t]), block.values[t], largest, place);
-                store<A>(maxima.get() + row * L, largest, L);
-                store<A>(found.get() + row * L, place, L);
-            }
-            for (i64 i = 0; i < oh; i++) {
-                const auto [top, bottom] = task.rows[i];
-                Vec<A> largest = load<A>(maxima.get() + top * L), place = load<A>(found.get() + top * L);
-                for (i64 row = top + 1; row <= bottom; row++)
-                    compare(load<A>(maxima.get() + row * L), load<A>(found.get() + row * L) + A((row - top) * wide), largest,
-                        place);
-                const i64 cell = i * ow + block.first;
-                store<A>(y + cell, largest, block.number);
-                store<A>(places.get() + cell, __builtin_convertvector(place, Mask<A>), block.number);
-            }
-        }
+        if (!find<false>(x, y)) find<true>(x, y);
         if (position) pack(position);
     }
+    // Whether that is all, or there are numbers that only `Any` compares.
+    template <bool Any> bool find(const Out* x, Out* y) const {
+        bool sound = true;
+        for (const auto& block : columns)
+            by_links(block, [&](auto count) INLINED {
+                const Chosen<A, decltype(count)::value> chosen(block);
+                sound &= find<Any>(block, chosen, x + block.from, y + block.first);
+            });
+        return Any || sound;
+    }
+    template <bool Any, class Chosen> INLINE bool find(const Picks<A>& block, const Chosen& chosen, const Out* x, Out* y) const {
+        auto compare = [](Vec<A> v, Vec<A> place, Vec<A>& largest, Vec<A>& found) INLINED {
+            auto wins = v > largest;
+            if constexpr (Any) wins |= v != v;
+            largest = wins ? v : largest;
+            found = wins ? place : found;
+        };
+        const i64 height = h, width = w, first = block.from, reach = block.width, number = block.number, across = ow;
+        const bool ahead = block.first == 0;
+        A *largest_of = maxima.get(), *found_of = found.get();
+        Mask<A> odd{};
+        for (i64 row = 0; row < height; row++, x += width, largest_of += L, found_of += L) {
+            const Vec<A> low = load<A>(x, reach), high = reach > L ? load<A>(x + L, reach - L) : low;
+            odd |= (low != low) | (high != high);
+            if (ahead)
+                for (i64 at = 0; at < width; at += LINE / i64(sizeof(Out))) __builtin_prefetch(x + at + AHEAD);
+            Vec<A> largest = picked(low, high, chosen.picks[0]), place = chosen.values[0];
+            UNROLLED for (size_t t = 1; t < chosen.count(); t++)
+                compare(picked(low, high, chosen.picks[t]), chosen.values[t], largest, place);
+            store<A>(largest_of, largest, L);
+            store<A>(found_of, place, L);
+        }
+        u8* to = places.get() + block.first;
+        for (const auto [top, bottom] : task.rows) {
+            largest_of = maxima.get() + top * L;
+            found_of = found.get() + top * L;
+            Vec<A> largest = load<A>(largest_of), place = load<A>(found_of);
+            for (i64 row = 1; row <= bottom - top; row++)
+                compare(load<A>(largest_of + row * L), load<A>(found_of + row * L) + A(row * wide), largest, place);
+            store<A>(y, largest, number);
+            store<A>(to, __builtin_convertvector(place, Mask<A>), number);
+            y += across;
+            to += across;
+        }
+        return !any(odd);
+    }
+    template <class F> INLINE static void by_links(const Picks<A>& block, F f) {
+        if constexpr (std::is_same_v<A, float>) {
+            if (block.count == 2) return f(std::integral_constant<int, 2>{});
+            if (block.count == 3) return f(std::integral_constant<int, 3>{});
+        }
+        f(std::integral_constant<int, 0>{});
+    }
+    // Row by row of cells: what each gives to its places, whose sums are kept until all are.
     void backward(const Out* g, const u8* position, Out* to, bool past) const {
         const u8* kept = unpack(position);
         for (const auto& block : columns_back)
-            for (i64 row = 0; row < h; row++) {
-                Vec<A> sum{};
-                for (auto [i, below] : rows_back[row]) {
-                    const i64 cell = i * ow + block.from;
-                    Vec<A> low, high;
-                    Mask<A> low_place, high_place;
-                    block.take([&](i64 at, i64 n) INLINED { return load<A>(g + cell + at, n); }, low, high);
-                    block.take([&](i64 at, i64 n) INLINED { return load<A>(kept + cell + at, n); }, low_place, high_place);
-                    for (size_t t = 0; t < block.count; t++) {
-                        const Mask<A> here = __builtin_convertvector(block.values[t] + A(below * wide), Mask<A>);
-                        const auto hit = picked(low_place, high_place, block.picks[t]) == here;
-                        sum += hit ? picked(low, high, block.picks[t]) : Vec<A>{};
-                    }
-                }
-                write<A>(to + row * w + block.first, block.linked ? sum : Vec<A>{}, block.number, past);
-            }
+            by_links(block, [&](auto count) INLINED {
+                spread(block, Chosen<A, decltype(count)::value>(block), g + block.from, kept + block.from,
+                    to + block.first, past);
+            });
     }
+    template <class Chosen> INLINE void spread(const Picks<A>& block, const Chosen& chosen, const Out* g, const u8* kept,
+        Out* to, bool past) const {
+        const i64 height = h, width = w, across = ow, reach = block.width, number = block.number;
+        A* const sums = maxima.get();
+        std::memset(sums, 0, height * L * sizeof(A));
+        for (const auto [top, bottom] : task.rows) {
+            const Vec<A> low = load<A>(g, reach), high = reach > L ? load<A>(g + L, reach - L) : low;
+            const Mask<A> low_place = load<A>(kept, reach), high_place = reach > L ? load<A>(kept + L, reach - L) : low_place;
+            __builtin_prefetch(g + AHEAD);
+            UNROLLED for (size_t t = 0; t < chosen.count(); t++) {
+                const Vec<A> share = picked(low, high, chosen.picks[t]);
+                const Mask<A> place = picked(low_place, high_place, chosen.picks[t]) -
+                    __builtin_convertvector(chosen.values[t], Mask<A>);
+                for (i64 row = 0; row <= bottom - top; row++) {
+                    A* sum = sums + (top + row) * L;
+                    store<A>(sum, load<A>(sum) + (place == number_of(row) ? share : Vec<A>{}), L);
+                }
+            }
+            g += across;
+            kept += across;
+        }
+        for (i64 row = 0; row < height; row++, to += width) write<A>(to, load<A>(sums + row * L), number, past);
+    }
+    INLINE Mask<A> number_of(i64 row) const { return ::number<A>(int(row * wide)); }
     // Of each cell what lies in a map where its maximum was found.
     void taken(const Out* x, const u8* position, Out* y) const {
         const u8* kept = unpack(position);

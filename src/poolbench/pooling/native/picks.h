@@ -1,6 +1,7 @@
 // How places of a row follow from numbers of another row: as many places as a vector holds pick theirs out of two vectors.
 #pragma once
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -24,8 +25,8 @@ template <class A> struct Picks {
     std::vector<Mask<A>> picks;
     std::vector<Vec<A>> values;
 
-    // fill(links, count) makes so many of them.
-    template <class Fill> Picks(const Linked& of, i64 first, Fill fill) : first(first) {
+    // A place without links has one of value `nothing`; fill(links, count) makes so many of some.
+    template <class Fill> Picks(const Linked& of, i64 first, double nothing, Fill fill) : first(first) {
         i64 low = std::numeric_limits<i64>::max(), high = 0;
         for (i64 i = first; i < i64(of.size()) && number < L; i++, number++) {
             i64 least = low, most = high;
@@ -46,7 +47,7 @@ template <class A> struct Picks {
             auto links = of[first + lane];
             linked[lane] = links.empty() ? 0 : -1;
             holes |= links.empty();
-            if (links.empty()) links.push_back({from, 0});
+            if (links.empty()) links.push_back({from, nothing});
             fill(links, count);
             for (size_t t = 0; t < count; t++) {
                 picks[t][lane] = links[t].from - from;
@@ -55,9 +56,9 @@ template <class A> struct Picks {
         }
     }
     // Of all places; each must have its links within the reach of two vectors.
-    template <class Fill> static std::vector<Picks> all(const Linked& of, Fill fill) {
+    template <class Fill> static std::vector<Picks> all(const Linked& of, double nothing, Fill fill) {
         std::vector<Picks> found;
-        for (i64 i = 0; i < i64(of.size()); i += found.back().number) found.emplace_back(of, i, fill);
+        for (i64 i = 0; i < i64(of.size()); i += found.back().number) found.emplace_back(of, i, nothing, fill);
         return found;
     }
     // Both vectors, of a row that `load` reads so many numbers of from a place on.
@@ -65,4 +66,24 @@ template <class A> struct Picks {
         low = load(0, width);
         high = width > L ? load(L, width - L) : V{};
     }
+};
+
+// N links of each place, or any number: copied, else whatever is written might change them.
+template <class A, int N> struct Chosen {
+    const size_t number;
+    Mask<A> own_picks[N + 1];
+    Vec<A> own_values[N + 1];
+    const Mask<A>* picks = own_picks;
+    const Vec<A>* values = own_values;
+
+    explicit Chosen(const Picks<A>& from) : number(from.count) {
+        if (N) {
+            std::copy_n(from.picks.data(), N, own_picks);
+            std::copy_n(from.values.data(), N, own_values);
+        } else {
+            picks = from.picks.data();
+            values = from.values.data();
+        }
+    }
+    INLINE size_t count() const { return N ? N : number; }
 };

@@ -248,14 +248,14 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
     }
 }
 
-// Whole windows of 2x2 and 3x3 in float32 are unrolled; not where they are summed and seldom overlap, or the reverse.
-template <class Op, bool Apart, bool Add, class A, class F>
+// Whole windows of 2x2 and 3x3 in float32 are unrolled, where they are met: overlapping ones of what is weighed seldom are.
+template <class Op, bool Two, bool Three, class A, class F>
 INLINE void by_count(const Taps& taps, const Window& window, F f) {
     if constexpr (std::is_same_v<A, float> && Op::unrolls) {
         bool whole = taps.count == window.kh * window.kw;
-        if constexpr (Apart)
+        if constexpr (Two)
             if (whole && taps.count == 4) return f(std::integral_constant<int, 4>{});
-        if constexpr (Add)
+        if constexpr (Three)
             if (whole && taps.count == 9) return f(std::integral_constant<int, 9>{});
     }
     f(std::integral_constant<int, 0>{});
@@ -482,7 +482,7 @@ void forward_planes(const Task& task, const Members<A>& members, const Out* x, O
                 position ? position + place : nullptr, nullptr, k.ow, repeat, k.sh * grid.pitch, k.ow, 0,
                 0, each.get(), place, grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high,
                 x + ((plane + 1) * m.h + i * k.sh) * m.w, k.sh * m.w};
-            by_count<Op, false, true, A>(positions, k, [&, &positions = positions](auto n) INLINED {
+            by_count<Op, false, !Op::weighs, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, true>(options, task.chance, positions, run);
             });
         }
@@ -509,7 +509,7 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
                 sum.get() + start, k.ow, repeat, step, k.ow, step, 0, each.get(), place,
                 grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high,
                 Op::looks ? x + ((plane + 1) * m.h + i * k.sh) * m.w : nullptr, k.sh * m.w};
-            by_count<Op, Add && Op::looks, Add, A>(positions, k, [&, &positions = positions](auto n) INLINED {
+            by_count<Op, Add && Op::looks && !Op::weighs, Add && !Op::weighs, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 backward_run<Op, decltype(n)::value, true, Add>(options, positions, run);
             });
         }
@@ -555,7 +555,7 @@ void forward_pixels(const Task& task, const Members<A>& members, const Out* x, O
             taps_of(task, i, origin, m.c, m.h, taps);
             Run<A, Out, Out> run{x + origin * m.c, y + place, position ? position + place : nullptr, nullptr, channels,
                 repeat, k.sw * m.c, m.c, 0, members.each(i, j), nullptr, place, nullptr, m.w, past};
-            by_count<Op, true, true, A>(taps, k, [&](auto n) INLINED {
+            by_count<Op, true, !Op::weighs, A>(taps, k, [&](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, false>(options, task.chance, taps, run);
             });
         });
@@ -605,7 +605,7 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
                 position ? (u8*)position + place : nullptr, into + origin * pixel, channels, repeat, k.sw * m.c, m.c,
                 k.sw * pixel, members.each(i, j), nullptr, place, nullptr, m.w, past};
             if (!Op::looks) run.x_step = 0;
-            by_count<Op, !Add, Add, A>(taps, k, [&](auto n) INLINED {
+            by_count<Op, !Add, Add && !Op::weighs, A>(taps, k, [&](auto n) INLINED {
                 backward_run<Op, decltype(n)::value, false, Add>(options, taps, run);
             });
         });
