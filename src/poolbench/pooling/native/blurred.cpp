@@ -552,8 +552,7 @@ template <class A, class Out> struct Planes {
                     low = sum(source, width);
                 }
                 for (i64 at = 0; at < fetched; at += LINE) __builtin_prefetch((const char*)(source + AHEAD) + at);
-                UNROLLED for (size_t t = 0; t < chosen.count(); t++)
-                    y += picked(low, high, chosen.picks[t]) * chosen.values[t];
+                chosen.each(low, high, [&](Vec<A> weight, Vec<A> v) INLINED { y += v * weight; });
                 if (holes) y = linked ? y : Vec<A>{};
                 write<A>(target, y, number, past);
             }

@@ -50,7 +50,7 @@ template <class A, class Out> struct CellPlanes {
             });
         return Any || sound;
     }
-    template <bool Any, class Chosen> INLINE bool find(const Picks<A>& block, const Chosen& chosen, const Out* x, Out* y) const {
+    template <bool Any, int N> INLINE bool find(const Picks<A>& block, const Chosen<A, N>& chosen, const Out* x, Out* y) const {
         auto compare = [](Vec<A> v, Vec<A> place, Vec<A>& largest, Vec<A>& found) INLINED {
             auto wins = v > largest;
             if constexpr (Any) wins |= v != v;
@@ -67,8 +67,7 @@ template <class A, class Out> struct CellPlanes {
             if (ahead)
                 for (i64 at = 0; at < width; at += LINE / i64(sizeof(Out))) __builtin_prefetch(x + at + AHEAD);
             Vec<A> largest = picked(low, high, chosen.picks[0]), place = chosen.values[0];
-            UNROLLED for (size_t t = 1; t < chosen.count(); t++)
-                compare(picked(low, high, chosen.picks[t]), chosen.values[t], largest, place);
+            chosen.template each<1>(low, high, [&](Vec<A> which, Vec<A> v) INLINED { compare(v, which, largest, place); });
             store<A>(largest_of, largest, L);
             store<A>(found_of, place, L);
         }
@@ -102,7 +101,7 @@ template <class A, class Out> struct CellPlanes {
                     to + block.first, past);
             });
     }
-    template <class Chosen> INLINE void spread(const Picks<A>& block, const Chosen& chosen, const Out* g, const u8* kept,
+    template <int N> INLINE void spread(const Picks<A>& block, const Chosen<A, N>& chosen, const Out* g, const u8* kept,
         Out* to, bool past) const {
         const i64 height = h, width = w, across = ow, reach = block.width, number = block.number;
         A* const sums = maxima.get();
@@ -111,7 +110,7 @@ template <class A, class Out> struct CellPlanes {
             const Vec<A> low = load<A>(g, reach), high = reach > L ? load<A>(g + L, reach - L) : low;
             const Mask<A> low_place = load<A>(kept, reach), high_place = reach > L ? load<A>(kept + L, reach - L) : low_place;
             __builtin_prefetch(g + AHEAD);
-            UNROLLED for (size_t t = 0; t < chosen.count(); t++) {
+            UNROLLED for (size_t t = 0; t < (N ? N : chosen.number); t++) {
                 const Vec<A> share = picked(low, high, chosen.picks[t]);
                 const Mask<A> place = picked(low_place, high_place, chosen.picks[t]) -
                     __builtin_convertvector(chosen.values[t], Mask<A>);
