@@ -2,7 +2,7 @@
 // its parts from the windows that it lies in, is written once, and nothing is summed in memory.
 #pragma once
 
-#include "slide.h"
+#include "tiles.h"
 
 // A window that a place of an axis lies in, which of its positions it is, and how many positions an average of it counts.
 template <class A> struct Cover {
@@ -61,7 +61,7 @@ template <class A> struct Gather {
         i64 windows, kind, place;  // its first row of windows, its kind, and which row it is when they are sorted by kind
     };
     struct Kind {
-        i64 number;
+        i64 first, number;  // rows, a stride apart
         std::vector<Patch<A>> patches;
     };
     const Members<A>& members;
@@ -81,7 +81,7 @@ template <class A> struct Gather {
         i64 place = 0;
         for (const auto& row : covered<A>(m.h, k.oh, k.sh, k.top, k.kh, k.dh, members.rows.get())) {
             for (i64 y = 0; y < row.number; y++) rows[row.first + y * k.sh] = {y, i64(kinds.size()), place++};
-            auto& patches = kinds.emplace_back(Kind{row.number, {}}).patches;
+            auto& patches = kinds.emplace_back(Kind{row.first, row.number, {}}).patches;
             if (m.last) {
                 for (const auto& column : columns) {
                     auto& patch = patches.emplace_back(Patch<A>{column.first, column.number});
@@ -101,6 +101,22 @@ template <class A> struct Gather {
         }
     }
 };
+
+// f(a row of windows, the row of the map that gathers from it, two patches) for the rows of a plane of NCHW whose columns
+// lie 2 apart: the patches of those that are even in the map and of those that are odd, and from which window on.
+template <class A, class F> INLINE void by_pairs(const Gather<A>& gather, const Window& k, F f) {
+    for (const auto& kind : gather.kinds) {
+        const auto &even = kind.patches[k.left % 2], &odd = kind.patches[(k.left + 1) % 2];
+        auto run = [&](auto some, auto others) INLINED { f(kind, even, odd, some, others); };
+        const auto is = [&](size_t some, size_t others) { return even.offset.size() == some && odd.offset.size() == others; };
+        using std::integral_constant;
+        if constexpr (std::is_same_v<A, float>) {
+            if (is(1, 2)) { run(integral_constant<int, 1>{}, integral_constant<int, 2>{}); continue; }
+            if (is(2, 4)) { run(integral_constant<int, 2>{}, integral_constant<int, 4>{}); continue; }
+        }
+        run(integral_constant<int, 0>{}, integral_constant<int, 0>{});
+    }
+}
 
 // A function of 1, 2, 4 or any number of windows.
 template <class F> INLINE void by_windows(size_t count, F f) {
@@ -205,6 +221,22 @@ void gather_planes(const Task& task, const Gather<A>& gather, const Out* g, cons
                 if constexpr (Op::keeps)
                     store<A>(places + into, load<A>(position + from, k.ow - j), k.ow - j);
             }
+        if (k.sw == 2) {
+            by_pairs(gather, k, [&](const auto& kind, const auto& even, const auto& odd, auto some, auto others) INLINED {
+                const Gathered<Op, decltype(some)::value, A> first(options, even);
+                const Gathered<Op, decltype(others)::value, A> second(options, odd);
+                const i64 width = m.w, left = k.left, step = k.sh * width, wide = pitch;
+                Out* line = to + (plane * m.h + kind.first) * width;
+                for (i64 i = 0; i < kind.number; i++, line += step)
+                    for (i64 at = 0; 2 * at < width; at += L) {
+                        const i64 from = i * wide + left / 2 + at, next = i * wide + (left + 1) / 2 + at;
+                        const Vec<A> a = first.sum(values + from, places + from, each + from, L);
+                        const Vec<A> b = second.sum(values + next, places + next, each + next, L);
+                        write_pair<A>(line + 2 * at, zip_low(a, b), zip_high(a, b), width - 2 * at, past);
+                    }
+            });
+            continue;
+        }
         A* into = made.get();
         for (const auto& kind : gather.kinds) {
             for (const auto& patch : kind.patches)
