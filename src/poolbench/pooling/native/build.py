@@ -39,6 +39,9 @@ HEADERS = (
     "dispatch.h",
     "backward.h",
     "blurred.h",
+    "filter.h",
+    "blurred_pixels.h",
+    "blurred_planes.h",
     "cells.h",
 )
 FLAGS = ("-std=c++20", "-O2", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-w")

@@ -57,7 +57,7 @@ template <class A, class Out> struct CellPlanes {
             largest = wins ? v : largest;
             found = wins ? place : found;
         };
-        const i64 height = h, width = w, first = block.from, reach = block.width, number = block.number, across = ow;
+        const i64 height = h, width = w, reach = block.width, number = block.number, across = ow;
         const bool ahead = block.first == 0;
         A *largest_of = maxima.get(), *found_of = found.get();
         Mask<A> odd{};

@@ -102,19 +102,24 @@ template <class A> struct Gather {
     }
 };
 
-// f(a row of windows, the row of the map that gathers from it, two patches) for the rows of a plane of NCHW whose columns
-// lie 2 apart: the patches of those that are even in the map and of those that are odd, and from which window on.
+// f(kind, patch, patch, how many windows each gathers from, where that is known) for the rows of a plane of NCHW at a
+// stride of 2 by their kinds: the patch of the columns that are even in the map, and that of those that are odd.
 template <class A, class F> INLINE void by_pairs(const Gather<A>& gather, const Window& k, F f) {
+    using std::integral_constant;
     for (const auto& kind : gather.kinds) {
         const auto &even = kind.patches[k.left % 2], &odd = kind.patches[(k.left + 1) % 2];
-        auto run = [&](auto some, auto others) INLINED { f(kind, even, odd, some, others); };
         const auto is = [&](size_t some, size_t others) { return even.offset.size() == some && odd.offset.size() == others; };
-        using std::integral_constant;
         if constexpr (std::is_same_v<A, float>) {
-            if (is(1, 2)) { run(integral_constant<int, 1>{}, integral_constant<int, 2>{}); continue; }
-            if (is(2, 4)) { run(integral_constant<int, 2>{}, integral_constant<int, 4>{}); continue; }
+            if (is(1, 2)) {
+                f(kind, even, odd, integral_constant<int, 1>{}, integral_constant<int, 2>{});
+                continue;
+            }
+            if (is(2, 4)) {
+                f(kind, even, odd, integral_constant<int, 2>{}, integral_constant<int, 4>{});
+                continue;
+            }
         }
-        run(integral_constant<int, 0>{}, integral_constant<int, 0>{});
+        f(kind, even, odd, integral_constant<int, 0>{}, integral_constant<int, 0>{});
     }
 }
 

@@ -373,23 +373,14 @@ template <class A> struct Grid {
     }
     // f(place, number, values) for the numbers of a row, from S planes.
     template <int S, class F> INLINE void line(const A* from, i64 length, F f) const {
-        const i64 apart = size();
-        auto read = [&](i64 offset, Vec<A>* values) INLINED {
-            UNROLLED for (int s = 0; s < S; s++) values[s] = load<A>(from + s * apart + offset);
-        };
-        line<S>(length, read, f);
-    }
-    // The same of what `read` makes of S planes at an offset.
-    template <int S, class Read, class F> INLINE void line(i64 length, Read read, F f) const {
-        const i64 first = even, second = odd;
+        const i64 apart = size(), first = even, second = odd;
         if (window.sw == 2) {
             for (i64 i = 0; i < length; i += 2 * L) {
-                Vec<A> a[S], b[S], low[S], high[S];
-                read(first + i / 2, a);
-                read(second + i / 2, b);
+                Vec<A> low[S], high[S];
                 UNROLLED for (int s = 0; s < S; s++) {
-                    low[s] = zip_low(a[s], b[s]);
-                    high[s] = zip_high(a[s], b[s]);
+                    Vec<A> a = load<A>(from + s * apart + first + i / 2), b = load<A>(from + s * apart + second + i / 2);
+                    low[s] = zip_low(a, b);
+                    high[s] = zip_high(a, b);
                 }
                 f(i, length - i, low);
                 if (length - i > L) f(i + L, length - i - L, high);
@@ -397,15 +388,13 @@ template <class A> struct Grid {
             return;
         }
         for (i64 i = 0; i < length; i += L) {
-            Vec<A> values[S];
-            if (window.sw == 1) {
-                read(first + i, values);
-            } else {
-                for (i64 lane = 0; lane < std::min<i64>(L, length - i); lane++) {
-                    Vec<A> made[S];
-                    read(at(window.left + i + lane), made);
-                    UNROLLED for (int s = 0; s < S; s++) values[s][lane] = made[s][0];
-                }
+            Vec<A> values[S]{};
+            UNROLLED for (int s = 0; s < S; s++) {
+                if (window.sw == 1)
+                    values[s] = load<A>(from + s * apart + first + i);
+                else
+                    for (i64 lane = 0; lane < std::min<i64>(L, length - i); lane++)
+                        values[s][lane] = from[s * apart + at(window.left + i + lane)];
             }
             f(i, length - i, values);
         }
@@ -509,7 +498,8 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
                 sum.get() + start, k.ow, repeat, step, k.ow, step, 0, each.get(), place,
                 grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high,
                 Op::looks ? x + ((plane + 1) * m.h + i * k.sh) * m.w : nullptr, k.sh * m.w};
-            by_count<Op, Add && Op::looks && !Op::weighs, Add && !Op::weighs, A>(positions, k, [&, &positions = positions](auto n) INLINED {
+            constexpr bool unrolls = Add && !Op::weighs;
+            by_count<Op, unrolls && Op::looks, unrolls, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 backward_run<Op, decltype(n)::value, true, Add>(options, positions, run);
             });
         }
