@@ -113,7 +113,11 @@ def test_kernel_is_the_formula(name: str, data: st.DataObject) -> None:
         ("softpool", {"kernel_size": 3, "stride": 2}, (3, 24, 198, 165)),
         ("blur", {}, (4, 24, 256, 200)),
         ("max_blur", {}, (3, 24, 192, 171)),
+        ("max_blur", {}, (3, 24, 192, 168)),
+        ("average_blur", {"kernel_size": 7, "stride": 1, "filter_size": 7}, (3, 24, 192, 168)),
         ("adaptive_max", {"output_size": 33}, (3, 24, 198, 165)),
+        ("adaptive_max", {"output_size": 400}, (3, 24, 192, 168)),
+        ("fractional_max", {"pseudorandom": False}, (3, 24, 192, 168)),
     ],
 )
 def test_what_is_larger_than_the_caches_is_written_past_them(

@@ -138,17 +138,17 @@ template <class A, class Out> struct Maxima {
 template <class A, class Out> struct BlurredPlanes {
     static constexpr int L = Lanes<A>::count;
     const Blurred& task;
-    const bool past;  // the gradient of the plane is written past the caches
     const Maps& m = task.dense.maps;
     const Window& f = task.blur.window;
     const Members<A> members{task.dense.window, m};
     const Filter<A> filter{task, members};
     const std::vector<Picks<A>> columns{picks(filter.columns)}, columns_back{picks(filter.columns_back)};
+    const bool past;  // the gradient of the plane is written past the caches
     std::optional<Maxima<A, Out>> maxima;
     std::vector<Terms<A>> rows, rows_back;
     i64 pitch = m.w;
 
-    BlurredPlanes(const Blurred& task, bool past) : task(task), past(past) {
+    BlurredPlanes(const Blurred& task, bool past) : task(task), past(past && Picks<A>::stream(columns_back)) {
         if (task.maximum) pitch = maxima.emplace(task.dense).pitch;
         rows = Terms<A>::of(filter.down, [&](i64 row) { return row * pitch; });
         rows_back = Terms<A>::of(filter.down_back, [&](i64 row) { return row * f.ow; });

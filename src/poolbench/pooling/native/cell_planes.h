@@ -130,12 +130,12 @@ template <class A, class Out> struct CellPlanes {
         const u8* kept = unpack(position);
         for (const auto& block : columns)
             for (i64 i = 0; i < oh; i++) {
-                const i64 cell = i * ow + block.first;
+                const i64 cell = i * ow + block.first, reach = block.width;
                 const Mask<A> place = load<A>(kept + cell, block.number);
                 Vec<A> value{};
                 for (i64 row = task.rows[i].first; row <= task.rows[i].second; row++) {
-                    Vec<A> low, high;
-                    block.take([&](i64 at, i64 n) INLINED { return load<A>(x + row * w + block.from + at, n); }, low, high);
+                    const Out* from = x + row * w + block.from;
+                    const Vec<A> low = load<A>(from, reach), high = reach > L ? load<A>(from + L, reach - L) : low;
                     for (size_t t = 0; t < block.count; t++) {
                         const Vec<A> here = block.values[t] + A((row - task.rows[i].first) * wide);
                         const auto hit = place == __builtin_convertvector(here, Mask<A>);

@@ -199,7 +199,7 @@ void backward(const Grids<A, Out>& grids, const Out* g, const u8* position, Out*
     const i64 pixels = grids.h * grids.w, cells = grids.oh * grids.ow;
     if (grids.task.planar()) {
         const CellPlanes<A, Out> planes(grids.task);
-        const bool past = streams<A>(to, m.n * m.c * pixels, m.w);
+        const bool past = streams<A>(to, m.n * m.c * pixels, m.w) && Picks<A>::stream(planes.columns_back);
         for (i64 i = begin; i < end; i++)
             planes.backward(g + i * cells, position + i * planes.bytes, to + i * pixels, past);
         if (past) settled();

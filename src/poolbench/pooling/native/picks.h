@@ -61,10 +61,9 @@ template <class A> struct Picks {
         for (i64 i = 0; i < i64(of.size()); i += found.back().number) found.emplace_back(of, i, nothing, fill);
         return found;
     }
-    // Both vectors, of a row that `load` reads so many numbers of from a place on.
-    template <class V, class Load> INLINE void take(Load load, V& low, V& high) const {
-        low = load(0, width);
-        high = width > L ? load(L, width - L) : V{};
+    // Whether they may be written past the caches: all start at a multiple of half of a vector.
+    static bool stream(const std::vector<Picks>& blocks) {
+        return std::all_of(blocks.begin(), blocks.end(), [](const auto& block) { return block.first % (L / 2) == 0; });
     }
 };
 
