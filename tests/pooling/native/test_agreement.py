@@ -180,6 +180,14 @@ def test_powers_hold_from_the_smallest_numbers_to_the_largest(p: float, window: 
             torch.testing.assert_close(found.double()[held], wanted[held], rtol=bound, atol=1e-9)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_many_more_bins_than_pixels(dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+    """Not in bfloat16, in which torch adds up the gradients of all."""
+    x = torch.randn(2, 3, 17, 20, dtype=dtype).contiguous(memory_format=memory_format)
+    agree(pooling.create("adaptive_max", 3, output_size=(30, 900)), x)
+
+
 @given(data=st.data())
 def test_kernel_is_the_formula_of_a_whole_map(data: st.DataObject) -> None:
     module, x = data.draw(drawn("gmp"))

@@ -160,8 +160,8 @@ template <class F> void by_type(const Cells& task, F f) {
     if (task.type == 2) f(Grids<float, bf16>(task));
 }
 
-// Narrow planes and wide cells are sooner transposed.
-bool Cells::planar() const { return !maps.last && maps.w > 16 && widest() <= 4; }
+// Narrow planes and wide cells are sooner transposed; of more cells than places too many share one.
+bool Cells::planar() const { return !maps.last && maps.w > 16 && widest() <= 4 && i64(columns.size()) <= maps.w; }
 
 i64 Cells::slabs() const {
     i64 count = maps.n * maps.c;
