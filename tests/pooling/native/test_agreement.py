@@ -150,6 +150,22 @@ def test_sums_out_of_bounds_change_no_other_window(
         torch.testing.assert_close(ours / scale, theirs / scale, rtol=0, atol=2e-5, equal_nan=True)
 
 
+@pytest.mark.parametrize("ceil_mode", [False, True], ids=["floor", "ceil"])
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("lp", {"p": p}) for p in (0.5, 2.0, 2.5, 2.7, 3.0, 7.0)] + [("softpool", {})],
+)
+def test_windows_of_3x3_at_a_stride_of_2(
+    name: str, options: dict[str, float], dtype: torch.dtype, ceil_mode: bool
+) -> None:
+    """Planes that end before, at and behind the end of a vector, and of two."""
+    torch.manual_seed(0)
+    pool = pooling.create(name, 3, kernel_size=3, stride=2, padding=1, ceil_mode=ceil_mode, **options)
+    for width in (1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 34, 56, 63, 64, 65, 66):
+        agree(pool, torch.randn(2, 3, width % 9 + 1, width, dtype=dtype))
+
+
 @pytest.mark.parametrize("window", [{}, {"kernel_size": 3, "stride": 2, "padding": 1}], ids=["2x2", "3x3"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 3.4e38, -3.4e38])
 def test_maxima_of_a_plane_that_holds_what_is_no_ordinary_number(value: float, window: dict[str, int]) -> None:

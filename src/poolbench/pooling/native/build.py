@@ -35,6 +35,7 @@ HEADERS = (
     "gather.h",
     "slab.h",
     "weighed.h",
+    "overlapping.h",
     "tensors.h",
     "dispatch.h",
     "backward.h",

@@ -2,8 +2,8 @@
 #include <tuple>
 
 #include "dispatch.h"
+#include "overlapping.h"
 #include "tiles.h"
-#include "weighed.h"
 
 template <class Op, class A, class Out>
 void forward(const Task& task, const Out* x, Out* y, u8* position) {
@@ -11,7 +11,12 @@ void forward(const Task& task, const Out* x, Out* y, u8* position) {
     if constexpr (Op::weighs)
         if (!task.apart())
             return share<A>(task.maps,
-                [&](i64 begin, i64 end) { weighed_planes<Op, A, Out>(task, members, x, y, begin, end); },
+                [&](i64 begin, i64 end) {
+                    if (!overlapping(task.window)) return weighed_planes<Op, A, Out>(task, members, x, y, begin, end);
+                    by_options<Op, A>(task.options, [&](auto options) {
+                        overlapping_planes<Op, A, Out>(task, options, members, x, y, begin, end);
+                    });
+                },
                 [&](i64 picture, i64 first, i64 channels) {
                     weighed_pixels<Op, A, Out>(task, members, x, y, picture, first, channels);
                 });

@@ -297,6 +297,54 @@ template <class A, class F> INLINE void vectors(i64 length, F f) {
     if (at < length) f(at, length - at);
 }
 
+// One instruction each; of NaN and a number, and of two zeros, the second of both.
+template <class A> INLINE Vec<A> larger(Vec<A> a, Vec<A> b) {
+#if defined(__AVX512BW__)
+    return sizeof(A) == 4 ? (Vec<A>)_mm512_max_ps((__m512)a, (__m512)b) : (Vec<A>)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif defined(__AVX2__)
+    return sizeof(A) == 4 ? (Vec<A>)_mm256_max_ps((__m256)a, (__m256)b) : (Vec<A>)_mm256_max_pd((__m256d)a, (__m256d)b);
+#else
+    return a > b ? a : b;
+#endif
+}
+template <class A> INLINE Vec<A> smaller(Vec<A> a, Vec<A> b) {
+#if defined(__AVX512BW__)
+    return sizeof(A) == 4 ? (Vec<A>)_mm512_min_ps((__m512)a, (__m512)b) : (Vec<A>)_mm512_min_pd((__m512d)a, (__m512d)b);
+#elif defined(__AVX2__)
+    return sizeof(A) == 4 ? (Vec<A>)_mm256_min_ps((__m256)a, (__m256)b) : (Vec<A>)_mm256_min_pd((__m256d)a, (__m256d)b);
+#else
+    return a < b ? a : b;
+#endif
+}
+
+// In a vector by sixteenths of an octave, from 1 on: 1 / c of the middles c, -log2 of that; and the powers of 2.
+#if defined(__AVX512BW__) && defined(__AVX512DQ__)
+#define SIXTEENTHS
+struct Sixteenths {
+    Vec<float> inverse, logarithm, power;
+
+    Sixteenths() {
+        for (int i = 0; i < 16; i++) {
+            inverse[i] = float(1 / (1 + (2 * i + 1) / 32.0));
+            logarithm[i] = float(-std::log2(double(inverse[i])));
+            power[i] = float(std::exp2(i / 16.0));
+        }
+    }
+    INLINE static Vec<float> at(const Vec<float>& table, Lanes<float>::U place) {
+        return (Vec<float>)_mm512_permutexvar_ps((__m512i)place, (__m512)table);
+    }
+    // 2^(n + f), where f is at most a 32th, n a multiple of a sixteenth, and those of `shifted` in its last bits.
+    INLINE Vec<float> raise(Vec<float> shifted, Vec<float> n, Vec<float> f) const {
+        auto y = f * 5.550595e-2f + 2.4023429e-1f;
+        y = y * f + 6.9314718e-1f;
+        const auto near = at(power, (Lanes<float>::U)shifted);
+        return (Vec<float>)_mm512_scalef_ps((__m512)Vec<float>(near * f * y + near), (__m512)n);
+    }
+};
+inline const Sixteenths sixteenths;
+constexpr float TO_SIXTEENTHS = 786432.0f;  // 1.5 * 2^19: adding it rounds to them
+#endif
+
 // e^x and log x of a vector. float32 to 2 ulp: x = n log 2 + r, and a polynomial of r (Cody and Waite).
 INLINE Vec<double> exponential(Vec<double> x) {
     for (int lane = 0; lane < Lanes<double>::count; lane++) x[lane] = std::exp(x[lane]);
@@ -304,6 +352,11 @@ INLINE Vec<double> exponential(Vec<double> x) {
 }
 INLINE Vec<double> bounded_exponential(Vec<double> x) { return exponential(x); }
 INLINE Vec<float> bounded_exponential(Vec<float> x) {  // from -87 to 88
+#ifdef SIXTEENTHS
+    const auto shifted = x * 1.44269504f + TO_SIXTEENTHS;
+    const auto n = shifted - TO_SIXTEENTHS;
+    return sixteenths.raise(shifted, n, x * 1.92596299e-8f + (x * 1.44269502f - n));
+#else
     const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
     auto shifted = x * 1.44269504f + magic;
     auto n = shifted - magic;
@@ -316,6 +369,7 @@ INLINE Vec<float> bounded_exponential(Vec<float> x) {  // from -87 to 88
     y = y * r * r + r + 1.0f;
     using U = Lanes<float>::U;
     return (Vec<float>)((U)y + ((U)shifted << 23));
+#endif
 }
 INLINE Vec<float> exponential(Vec<float> x) {
     auto scaled = bounded_exponential(x);
@@ -345,12 +399,27 @@ INLINE Vec<float> logarithm(Vec<float> x) {  // of normal numbers
     y = y * m * z + e * -2.12194440e-4f - z * 0.5f;
     return m + y + e * 0.693359375f;
 }
-// x^p of normal numbers: 2^(p log2 x), with bounded exponents; both polynomials are of the least largest error.
-// Of 0 some number, so that it times 0 is 0.
+// x^p = 2^(p log2 x) of numbers above 0, p above -1; polynomials are of the least largest error. Of 0 some number, so that
+// it times 0 is 0.
 INLINE Vec<double> raised(Vec<double> x, double p) {
     const double least = std::numeric_limits<double>::min();
     return exponential(Vec<double>(logarithm(x < least ? splat(least) : x) * p));
 }
+#ifdef SIXTEENTHS
+INLINE Vec<float> raised(Vec<float> x, float p) {
+    using U = Lanes<float>::U;
+    const auto mantissa = (Vec<float>)_mm512_getmant_ps((__m512)x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero);
+    const auto exponent = larger<float>((Vec<float>)_mm512_getexp_ps((__m512)x), splat(-127.0f));
+    const auto r = mantissa * Sixteenths::at(sixteenths.inverse, (U)mantissa >> 19) - 1.0f;
+    auto y = r * 4.8127334e-1f - 7.2162204e-1f;
+    y = y * r + 1.44269494f;
+    const auto fraction = y * r + Sixteenths::at(sixteenths.logarithm, (U)mantissa >> 19);
+    const auto shifted = (fraction + exponent) * p + TO_SIXTEENTHS;
+    const auto n = shifted - TO_SIXTEENTHS;
+    // Fused: else digits would be lost where the exponent is large.
+    return sixteenths.raise(shifted, n, fraction * p + (exponent * p - n));
+}
+#else
 INLINE Vec<float> raised(Vec<float> x, float p) {
     using U = Lanes<float>::U;
     const std::int32_t root_of_half = 0x3f3504f3;
@@ -378,6 +447,7 @@ INLINE Vec<float> raised(Vec<float> x, float p) {
     y = y * f + 1.0f;
     return (Vec<float>)((U)y + ((U)shifted << 23));
 }
+#endif
 
 template <class V> INLINE V root(V x) {
     constexpr bool single = sizeof(x[0]) == 4;

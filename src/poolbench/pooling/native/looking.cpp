@@ -1,7 +1,7 @@
 #include "backward.h"
 
+#include "overlapping.h"
 #include "tiles.h"
-#include "weighed.h"
 
 template <class Op, bool Add, class A, class Out>
 void backward(const Task& task, const Out* x, const Out* g, Out* to) {
@@ -10,7 +10,11 @@ void backward(const Task& task, const Out* x, const Out* g, Out* to) {
         const Gather<A> gather(task, members);
         return share<A>(task.maps,
             [&](i64 begin, i64 end) {
-                weighed_planes_back<Op, A, Out>(task, members, gather, x, g, to, begin, end);
+                if (!overlapping(task.window))
+                    return weighed_planes_back<Op, A, Out>(task, members, gather, x, g, to, begin, end);
+                by_options<Op, A>(task.options, [&](auto options) {
+                    overlapping_planes_back<Op, A, Out>(task, options, members, x, g, to, begin, end);
+                });
             },
             [&](i64 picture, i64 first, i64 channels) {
                 weighed_pixels_back<Op, A, Out>(task, members, gather, x, g, to, picture, first, channels);

@@ -12,15 +12,16 @@ struct Options {
     double number = 0;              // p, or the share of the maximum
     const void* shares = nullptr;   // of each position, in this picture
 };
+// With a number that the compiler knows, in halves; or of which it knows that it is no such one.
+template <int halves> struct Known : Options {
+    static constexpr double number = halves / 2.0;
+};
+struct Uneven : Options {};
 
 template <class A> INLINE Vec<A> magnitude(Vec<A> v) {
     using I = decltype(+Mask<A>{}[0]);
     return (Vec<A>)((Mask<A>)v & std::numeric_limits<I>::max());  // without its sign
 }
-
-// One instruction each; of NaN and a number the second of both.
-template <class A> INLINE Vec<A> larger(Vec<A> a, Vec<A> b) { return a > b ? a : b; }
-template <class A> INLINE Vec<A> smaller(Vec<A> a, Vec<A> b) { return a < b ? a : b; }
 
 struct Operator {
     static constexpr bool keeps = false;   // the position of each window, for the backward pass
@@ -230,29 +231,33 @@ template <class A> INLINE Vec<A> power(Vec<A> x, A p) {
     return y;
 }
 
-// And of what is infinite or no number.
-template <class A> INLINE Vec<A> power_of_any(Vec<A> x, A p) {
-    const Vec<A> y = x > std::numeric_limits<A>::max() ? splat<A>(p > 0 ? INF : p == 0) : power<A>(x, p);
-    return x != x ? x : y;
-}
-
 struct Lp : Looks {
     static constexpr bool weighs = true;
     static constexpr int sums = 1;
     template <class A> static constexpr A low = std::numeric_limits<A>::min() * 0x1p40;
     template <class A> static constexpr A high = std::numeric_limits<A>::max() / 4;
 
-    template <class A> INLINE static void weigh(const Options& o, Vec<A> x, Vec<A>& weight, Vec<A>& product) {
-        weight = o.number == 2 ? x : signed_as<A>(x, power<A>(magnitude<A>(x), A(o.number - 1)));
-        product = weight * x;
+    // |x|^q, and that of what is infinite or no number.
+    template <class A, class O> INLINE static Vec<A> raise(const O&, Vec<A> x, A q) {
+        return std::is_same_v<O, Uneven> ? raised(x, q) : power<A>(x, q);
+    }
+    template <class A, class O> INLINE static Vec<A> raise_any(const O& o, Vec<A> x, A q) {
+        const Vec<A> y = x > std::numeric_limits<A>::max() ? splat<A>(q > 0 ? INF : q == 0) : raise<A>(o, x, q);
+        return x != x ? x : y;
+    }
+    template <class O> static bool square(const O& o) { return !std::is_same_v<O, Uneven> && o.number == 2; }
+    template <class A, class O> INLINE static void weigh(const O& o, Vec<A> x, Vec<A>& weight, Vec<A>& product) {
+        const Vec<A> v = magnitude<A>(x), part = square(o) ? v : raise<A>(o, v, A(o.number - 1));
+        weight = square(o) ? x : signed_as<A>(x, part);
+        product = part * v;
     }
     template <class A> INLINE static Mask<A> small(Vec<A> x, Vec<A> product) { return (product < low<A>) & (x != 0); }
-    template <class A> INLINE static Vec<A> value(const Options& o, const Vec<A>* sum, Vec<A> each) {
-        return root_of<A>(sum[0] * each, o.number);
+    template <class A, class O> INLINE static Vec<A> value(const O& o, const Vec<A>* sum, Vec<A> each) {
+        return root_of<A>(o, sum[0] * each);
     }
-    template <class A>
-    INLINE static void shares(const Options& o, const Vec<A>* sum, Vec<A> each, Vec<A> g, Vec<A>* shared) {
-        shared[0] = share<A>(o.number, g * each, sum[0] * each);
+    template <class A, class O>
+    INLINE static void shares(const O& o, const Vec<A>* sum, Vec<A> each, Vec<A> g, Vec<A>* shared) {
+        shared[0] = share<A>(o, g * each, sum[0] * each);
     }
     template <class A> INLINE static Vec<A> gradient(Vec<A>, Vec<A> weight, const Vec<A>* shared) {
         return shared[0] * weight;
@@ -260,19 +265,18 @@ struct Lp : Looks {
 
     template <class A, class X>
     INLINE static void forward(const Options& o, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {
-        const A p = o.number;
         Vec<A> mean, powers[X::most];
-        if (average<A>(p, x, each, mean, powers))
-            y = root_of<A>(mean, p);
+        if (average<A>(o, x, each, mean, powers))
+            y = root_of<A>(o, mean);
         else
-            y = scaled<A>(p, x, each);
+            y = scaled<A>(o, x, each);
     }
     template <class A, class X, class Give>
     INLINE static void backward(const Options& o, const X& x, Vec<A> each, Vec<A> g, Mask<A>, Give give) {
         const A p = o.number;
         Vec<A> mean, powers[X::most];
-        if (!average<A>(p, x, each, mean, powers)) return scaled_backward<A>(p, x, each, g, give);
-        g = share<A>(p, g * each, mean);
+        if (!average<A>(o, x, each, mean, powers)) return scaled_backward<A>(o, x, each, g, give);
+        g = share<A>(o, g * each, mean);
         if (p == 2) {
             UNROLLED for (int t = 0; t < x.count; t++) give(t, g * x[t]);
         } else {
@@ -283,7 +287,8 @@ struct Lp : Looks {
     // The mean of |x|^p, and whether no power overflowed or vanished; each |x|^(p - 1), unless p is 2. As a factor of
     // the power |x| makes it 0, infinity or NaN.
     template <class A, class X>
-    INLINE static bool average(A p, const X& x, Vec<A> each, Vec<A>& mean, Vec<A>* powers) {
+    INLINE static bool average(const Options& o, const X& x, Vec<A> each, Vec<A>& mean, Vec<A>* powers) {
+        const A p = o.number;
         Vec<A> sum{};
         Mask<A> bits{};
         if (p == 2) {
@@ -295,30 +300,30 @@ struct Lp : Looks {
             UNROLLED for (int t = 0; t < x.count; t++) {
                 Vec<A> v = magnitude<A>(x[t]);
                 bits |= (Mask<A>)v;
-                powers[t] = power<A>(v, p - 1);
+                powers[t] = raise<A>(o, v, p - 1);
                 sum += powers[t] * v;
             }
         }
         mean = sum * each;
         return !any(((sum < low<A>) & (bits != 0)) | !(sum <= high<A>));
     }
-    template <class A> INLINE static Vec<A> root_of(Vec<A> mean, A p) {
-        return p == 2 ? root(mean) : mean == 0 ? Vec<A>{} : power<A>(mean, 1 / p);
+    template <class A, class O> INLINE static Vec<A> root_of(const O& o, Vec<A> mean) {
+        return square(o) ? root(mean) : mean == 0 ? Vec<A>{} : raise<A>(o, mean, A(1 / o.number));
     }
     // dy / d|x|^p by p, of each position; none of a window of zeros.
-    template <class A> INLINE static Vec<A> share(A p, Vec<A> g, Vec<A> mean) {
+    template <class A, class O> INLINE static Vec<A> share(const O& o, Vec<A> g, Vec<A> mean) {
         auto empty = mean == 0;
         mean = empty ? splat<A>(1) : mean;
-        g = p == 2 ? Vec<A>(g / root(mean)) : Vec<A>(g * power_of_any<A>(mean, 1 / p - 1));
+        g = square(o) ? Vec<A>(g / root(mean)) : Vec<A>(g * raise_any<A>(o, mean, A(1 / o.number - 1)));
         return empty ? Vec<A>{} : g;
     }
     template <class A> INLINE static Vec<A> signed_as(Vec<A> x, Vec<A> part) {
-        part = x == 0 ? Vec<A>{} : part;
-        return x < 0 ? -part : part;
+        using I = decltype(+Mask<A>{}[0]);
+        return x == 0 ? Vec<A>{} : (Vec<A>)((Mask<A>)part ^ ((Mask<A>)x & std::numeric_limits<I>::min()));
     }
 
     // The same of parts of the maximum, whose powers do not overflow.
-    template <class A, class X> INLINE static Vec<A> scaled_average(A p, const X& x, Vec<A> each, Vec<A>& scale) {
+    template <class A, class X> INLINE static Vec<A> scaled_average(const Options& o, const X& x, Vec<A> each, Vec<A>& scale) {
         const A high = std::numeric_limits<A>::max();
         Vec<A> largest{};
         for (int t = 0; t < x.count; t++) largest = larger<A>(magnitude<A>(x[t]), largest);
@@ -326,20 +331,20 @@ struct Lp : Looks {
         Vec<A> sum{};
         for (int t = 0; t < x.count; t++) {
             Vec<A> v = magnitude<A>(x[t]);
-            sum += v != v ? v : largest > high ? largest : power<A>(v / scale, p - 1) * (v / scale);
+            sum += v != v ? v : largest > high ? largest : raise<A>(o, v / scale, A(o.number - 1)) * (v / scale);
         }
         return sum * each;
     }
-    template <class A, class X> APART static Vec<A> scaled(A p, const X& x, Vec<A> each) {
-        Vec<A> scale, mean = scaled_average<A>(p, x, each, scale);
-        return mean <= std::numeric_limits<A>::max() ? scale * root_of<A>(mean, p) : mean;
+    template <class A, class X> APART static Vec<A> scaled(const Options& o, const X& x, Vec<A> each) {
+        Vec<A> scale, mean = scaled_average<A>(o, x, each, scale);
+        return mean <= std::numeric_limits<A>::max() ? scale * root_of<A>(o, mean) : mean;
     }
     template <class A, class X, class Give>
-    APART static void scaled_backward(A p, const X& x, Vec<A> each, Vec<A> g, Give give) {
-        Vec<A> scale, mean = scaled_average<A>(p, x, each, scale);
-        g = share<A>(p, g * each, mean);
+    APART static void scaled_backward(const Options& o, const X& x, Vec<A> each, Vec<A> g, Give give) {
+        Vec<A> scale, mean = scaled_average<A>(o, x, each, scale);
+        g = share<A>(o, g * each, mean);
         for (int t = 0; t < x.count; t++)
-            give(t, signed_as<A>(x[t], g * power_of_any<A>(magnitude<A>(x[t]) / scale, p - 1)));
+            give(t, signed_as<A>(x[t], g * raise_any<A>(o, magnitude<A>(x[t]) / scale, A(o.number - 1))));
     }
 };
 

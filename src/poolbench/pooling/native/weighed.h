@@ -18,9 +18,8 @@ template <class Op, class A> struct Sound {
         least = smaller<A>(sum, least);
         all += sum;
     }
-    bool holds() const {
-        return !any(~(all <= A(Op::template high<A>))) && !(any(small) && any(least < A(Op::template low<A>)));
-    }
+    bool low() const { return any(least < A(Op::template low<A>)); }
+    bool holds() const { return !any(~(all <= A(Op::template high<A>))) && !(any(small) && low()); }
 };
 
 // Adds up what lies at N offsets, or at any number of them, in each of S maps that lie `apart`.
