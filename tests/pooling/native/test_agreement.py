@@ -177,6 +177,20 @@ def test_maxima_of_a_plane_that_holds_what_is_no_ordinary_number(value: float, w
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "channels_last"])
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("window", [{}, {"padding": 1}, {"kernel_size": 3, "padding": 1}], ids=str)
+@pytest.mark.parametrize("border", kernels.BORDERS)
+def test_blurred_maxima_of_numbers_that_are_often_equal(
+    border: str, window: dict[str, int], dtype: torch.dtype, memory_format: torch.memory_format
+) -> None:
+    """Maps from the smallest on, of channels that end before, at and behind the end of vectors."""
+    torch.manual_seed(0)
+    for channels, side in ((3, 2), (16, 3), (17, 4), (32, 5), (33, 9), (40, 16), (70, 17)):
+        x = torch.randint(-2, 3, (2, channels, side + 1, side)).to(dtype).contiguous(memory_format=memory_format)
+        agree(pooling.create("max_blur", channels, border=border, **window), x)
+
+
 @pytest.mark.parametrize("window", [{}, {"kernel_size": 3, "stride": 2, "padding": 1}], ids=["apart", "overlapping"])
 @pytest.mark.parametrize("p", [0.3, 0.5, 0.7, 1.0, 1.3, 1.5, 2.0, 2.5, 2.7, 3.0, 16.0, 19.0, 40.5])
 def test_powers_hold_from_the_smallest_numbers_to_the_largest(p: float, window: dict[str, int]) -> None:

@@ -1,3 +1,5 @@
+#include "blurred_maxima.h"
+#include "blurred_pixels.h"
 #include "blurred_planes.h"
 #include "slab.h"
 
@@ -7,13 +9,30 @@ template <class F> void by_type(int type, F f) {
     if (type == 2) f(float{}, bf16{});
 }
 
-// Of narrow planes as many as a vector has lanes are sooner transposed; so are those where a place is made of what lies
-// too far apart, and maxima of large windows.
+// A slab of a map: its own numbers, or a copy that is made, or given back, as far as it is needed.
+template <class A, class Out> struct Copy {
+    const Slabs<A, Out>& slabs;
+    const i64 pixels;
+    const Aligned<A> memory{room<A>(slabs.room_of(pixels))};
+    i64 slab = 0, done = 0;
+
+    Copy(const Slabs<A, Out>& slabs, i64 pixels) : slabs(slabs), pixels(pixels) {}
+    const A* from(const void* map, i64 slab) { return to((void*)map, slab); }
+    A* to(void* map, i64 next) {
+        slab = next;
+        done = 0;
+        return slabs.target(slab, (Out*)map, pixels, memory.get());
+    }
+    void take(const void* map, i64 until) { done = slabs.take(slab, (const Out*)map, pixels, memory.get(), done, until); }
+    void give(void* map, i64 until) { done = slabs.give(slab, (Out*)map, pixels, memory.get(), done, until); }
+};
+
+// Of narrow planes as many as a vector has lanes are sooner transposed; so are maxima, and those where a place is made of
+// what lies too far apart.
 bool Blurred::planar() const {
     const Window& k = dense.window;
-    const i64 reach = blur.window.border == 3 ? dense.maps.w : i64(taps.size()) + (maximum ? 0 : k.kw - 1);
-    return !dense.maps.last && dense.maps.w > (maximum ? 8 : 16) && reach <= 2 * WIDTH / (type == 1 ? 8 : 4) &&
-        (!maximum || std::max(k.kh, k.kw) <= 3);
+    const i64 reach = blur.window.border == 3 ? dense.maps.w : i64(taps.size()) + k.kw - 1;
+    return !maximum && !dense.maps.last && dense.maps.w > 16 && reach <= 2 * WIDTH / (type == 1 ? 8 : 4);
 }
 
 i64 Blurred::slabs() const {
@@ -35,14 +54,22 @@ void Blurred::forward(const void* x, void* y, i64 begin, i64 end) const {
             return;
         }
         const Slabs<A, Out> slabs(dense.maps, threads);
-        BlurredPixels<A> fused(*this, slabs.lanes, slabs.streams((Out*)y, results), false);
-        auto taken = room<A>(slabs.room_of(pixels)), given = room<A>(slabs.room_of(results));
+        BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)y, results), false);
+        const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, any.past);
+        Copy<A, Out> taken(slabs, pixels), given(slabs, results);
+        const bool fits = fused.fits();
         for (i64 slab = begin; slab < end; slab++) {
-            const A* from = slabs.take(slab, (const Out*)x, pixels, taken.get());
-            fused.forward(from, slabs.target(slab, (Out*)y, results, given.get()));
-            slabs.give(slab, (Out*)y, results, given.get());
+            const A* from = taken.from(x, slab);
+            A* to = given.to(y, slab);
+            const bool done = fits && fused.forward(from, to, [&](i64 until) INLINED { taken.take(x, until); },
+                [&](i64 until) INLINED { given.give(y, until); });
+            if (done) continue;
+            if (any.past) settled();
+            taken.take(x, pixels);
+            any.forward(from, given.to(y, slab));
+            given.give(y, results);
         }
-        if (fused.past) settled();
+        if (any.past) settled();
     });
 }
 
@@ -55,20 +82,27 @@ void Blurred::backward(const void* x, const void* g, void* to, i64 begin, i64 en
             const Maps& m = dense.maps;
             const BlurredPlanes<A, Out> planes(*this, streams<A>((Out*)to, m.n * m.c * pixels, m.w));
             for (i64 plane = begin; plane < end; plane++)
-                planes.backward((const Out*)x + plane * pixels, (const Out*)g + plane * results, (Out*)to + plane * pixels);
+                planes.backward((const Out*)g + plane * results, (Out*)to + plane * pixels);
             if (planes.past) settled();
             return;
         }
         const Slabs<A, Out> slabs(dense.maps, threads);
-        BlurredPixels<A> fused(*this, slabs.lanes, slabs.streams((Out*)to, pixels), true);
-        auto taken = room<A>(slabs.room_of(pixels)), gradient = room<A>(slabs.room_of(results)),
-             given = room<A>(slabs.room_of(pixels));
+        BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)to, pixels), true);
+        const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, any.past);
+        Copy<A, Out> taken(slabs, pixels), gradient(slabs, results), given(slabs, pixels);
+        const bool fits = fused.fits();
         for (i64 slab = begin; slab < end; slab++) {
-            const A* from = maximum ? slabs.take(slab, (const Out*)x, pixels, taken.get()) : nullptr;
-            const A* back = slabs.take(slab, (const Out*)g, results, gradient.get());
-            fused.backward(from, back, slabs.target(slab, (Out*)to, pixels, given.get()));
-            slabs.give(slab, (Out*)to, pixels, given.get());
+            const A *from = maximum ? taken.from(x, slab) : nullptr, *back = gradient.from(g, slab);
+            A* into = given.to(to, slab);
+            const bool done = fits && fused.backward(from, back, into, [&](i64 until) INLINED { taken.take(x, until); },
+                [&](i64 until) INLINED { gradient.take(g, until); }, [&](i64 until) INLINED { given.give(to, until); });
+            if (done) continue;
+            if (any.past) settled();
+            if (maximum) taken.take(x, pixels);
+            gradient.take(g, results);
+            any.backward(from, back, given.to(to, slab));
+            given.give(to, pixels);
         }
-        if (fused.past) settled();
+        if (any.past) settled();
     });
 }

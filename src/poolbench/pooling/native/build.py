@@ -41,6 +41,7 @@ HEADERS = (
     "backward.h",
     "blurred.h",
     "filter.h",
+    "blurred_maxima.h",
     "blurred_pixels.h",
     "blurred_planes.h",
     "cells.h",

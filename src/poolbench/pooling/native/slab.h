@@ -36,14 +36,19 @@ template <class A, class Out> struct Slabs {
 
     // A slab of a map of so many pixels: the map itself, or a copy in `room`.
     const A* take(i64 slab, const Out* from, i64 pixels, A* room) const {
-        if (whole) return (const A*)from + slab * pixels * c;
+        take(slab, from, pixels, room, 0, pixels);
+        return target(slab, (Out*)from, pixels, room);
+    }
+    // Copies pixels from `at` on until so many are there, or more, and tells how many.
+    i64 take(i64 slab, const Out* from, i64 pixels, A* room, i64 at, i64 until) const {
+        if (whole) return pixels;
         if (last) {
             i64 first = slab % parts * lanes;
             from += slab / parts * pixels * c + first;
-            for (i64 i = 0; i < pixels; i++)
-                for (i64 at = 0; at < std::min(lanes, c - first); at += L)
-                    store<A>(room + i * lanes + at, load<A>(from + i * c + at, c - first - at), lanes - at);
-            return room;
+            for (; at < until; at++)
+                for (i64 lane = 0; lane < std::min(lanes, c - first); lane += L)
+                    store<A>(room + at * lanes + lane, load<A>(from + at * c + lane, c - first - lane), lanes - lane);
+            return at;
         }
         i64 planes = std::min<i64>(L, n * c - slab * L);
         from += slab * L * pixels;
@@ -59,22 +64,23 @@ template <class A, class Out> struct Slabs {
             transpose<A>(square);
             UNROLLED for (int i = 0; i < L; i++) store<A>(room + (at + i) * L, square[i], L);
         };
-        i64 at = 0;
-        for (; planes == L && at + L <= pixels; at += L) block(at, std::true_type{});
-        for (; at < pixels; at += L) block(at, std::false_type{});
-        return room;
+        for (; at < until && planes == L && at + L <= pixels; at += L) block(at, std::true_type{});
+        for (; at < until; at += L) block(at, std::false_type{});
+        return at;
     }
     // Where a slab is to be written, and, if that is not the map itself, the copy that `give` makes of it.
     A* target(i64 slab, Out* to, i64 pixels, A* room) const { return whole ? (A*)to + slab * pixels * c : room; }
-    void give(i64 slab, Out* to, i64 pixels, const A* room) const {
-        if (whole) return;
+    void give(i64 slab, Out* to, i64 pixels, const A* room) const { give(slab, to, pixels, room, 0, pixels); }
+    // Gives pixels from `at` on, of which there are so many, and tells until where: to the last one, or less.
+    i64 give(i64 slab, Out* to, i64 pixels, const A* room, i64 at, i64 until) const {
+        if (whole) return pixels;
         if (last) {
             i64 first = slab % parts * lanes;
             to += slab / parts * pixels * c + first;
-            for (i64 i = 0; i < pixels; i++)
-                for (i64 at = 0; at < std::min(lanes, c - first); at += L)
-                    store<A>(to + i * c + at, load<A>(room + i * lanes + at), std::min(lanes, c - first) - at);
-            return;
+            for (; at < until; at++)
+                for (i64 lane = 0; lane < std::min(lanes, c - first); lane += L)
+                    store<A>(to + at * c + lane, load<A>(room + at * lanes + lane), std::min(lanes, c - first) - lane);
+            return at;
         }
         i64 planes = std::min<i64>(L, n * c - slab * L);
         const bool past = ::streams<A>(to, n * c * pixels, pixels);
@@ -86,10 +92,10 @@ template <class A, class Out> struct Slabs {
             UNROLLED for (int i = 0; i < L; i++)
                 if (full || i < planes) write<A>(to + i * pixels + at, square[i], full ? L : pixels - at, past);
         };
-        i64 at = 0;
-        for (; planes == L && at + L <= pixels; at += L) block(at, std::true_type{});
-        for (; at < pixels; at += L) block(at, std::false_type{});
-        if (past) settled();
+        for (; planes == L && at + L <= until; at += L) block(at, std::true_type{});
+        for (; at < until && (until == pixels || at + L <= until); at += L) block(at, std::false_type{});
+        if (past && until == pixels) settled();
+        return at;
     }
     // Whether a map of so many pixels is written past the caches.
     bool streams(const Out* to, i64 pixels) const { return whole && ::streams<A>(to, n * c * pixels, c); }
