@@ -18,6 +18,10 @@ template <class A, class Out> struct CellPlanes {
         links.resize(count, {links.back().from, NOWHERE});
     })};
     const Aligned<A> maxima{room<A>(h * L)}, found{room<A>(h * L)};
+    // Whether a block of places is written when it is done: its lines of the cache are whole ones.
+    const bool lines = w * sizeof(Out) % LINE == 0 && Picks<A>::stream(columns_back);
+    const i64 pitch = lines ? L : (w + L - 1) / L * L;
+    const Aligned<A> sums{room<A>(h * pitch)};
     const Aligned<u8> places{room<u8>(2 * bytes + L)};  // an odd one beyond the last stays 0
 
     explicit CellPlanes(const Cells& task) : task(task) {}
@@ -95,34 +99,51 @@ template <class A, class Out> struct CellPlanes {
     // Row by row of cells: what each gives to its places, whose sums are kept until all are.
     void backward(const Out* g, const u8* position, Out* to, bool past) const {
         const u8* kept = unpack(position);
-        for (const auto& block : columns_back)
+        auto clear = [&] { std::memset(sums.get(), 0, h * pitch * sizeof(A)); };
+        auto give = [&](i64 first, i64 number) INLINED {
+            for (i64 y = 0; y < h; y++)
+                vectors<A>(number, [&](i64 at, i64 n) INLINED {
+                    write<A>(to + y * w + first + at, load<A>(sums.get() + y * pitch + at), n, past);
+                });
+        };
+        if (!lines) clear();
+        for (const auto& block : columns_back) {
+            if (lines) clear();
             by_links(block, [&](auto count) INLINED {
                 spread(block, Chosen<A, decltype(count)::value>(block), g + block.from, kept + block.from,
-                    to + block.first, past);
+                    sums.get() + (lines ? 0 : block.first));
             });
+            if (lines) give(block.first, block.number);
+        }
+        if (!lines) give(0, w);
     }
-    template <int N> INLINE void spread(const Picks<A>& block, const Chosen<A, N>& chosen, const Out* g, const u8* kept,
-        Out* to, bool past) const {
-        const i64 height = h, width = w, across = ow, reach = block.width, number = block.number;
-        A* const sums = maxima.get();
-        std::memset(sums, 0, height * L * sizeof(A));
+    template <int N>
+    INLINE void spread(const Picks<A>& block, const Chosen<A, N>& chosen, const Out* g, const u8* kept, A* column) const {
+        const i64 width = pitch, across = ow, reach = block.width;
         for (const auto [top, bottom] : task.rows) {
             const Vec<A> low = load<A>(g, reach), high = reach > L ? load<A>(g + L, reach - L) : low;
             const Mask<A> low_place = load<A>(kept, reach), high_place = reach > L ? load<A>(kept + L, reach - L) : low_place;
             __builtin_prefetch(g + AHEAD);
-            UNROLLED for (size_t t = 0; t < (N ? N : chosen.number); t++) {
-                const Vec<A> share = picked(low, high, chosen.picks[t]);
-                const Mask<A> place = picked(low_place, high_place, chosen.picks[t]) -
-                    __builtin_convertvector(chosen.values[t], Mask<A>);
-                for (i64 row = 0; row <= bottom - top; row++) {
-                    A* sum = sums + (top + row) * L;
-                    store<A>(sum, load<A>(sum) + (place == number_of(row) ? share : Vec<A>{}), L);
-                }
+            auto share = [&](size_t t) INLINED { return picked(low, high, chosen.picks[t]); };
+            auto place = [&](size_t t) INLINED {
+                return picked(low_place, high_place, chosen.picks[t]) - __builtin_convertvector(chosen.values[t], Mask<A>);
+            };
+            Vec<A> shares[N + 1];
+            Mask<A> places[N + 1];
+            UNROLLED for (size_t t = 0; t < N; t++) {
+                shares[t] = share(t);
+                places[t] = place(t);
+            }
+            for (i64 row = 0; row <= bottom - top; row++) {
+                A* const into = column + (top + row) * width;
+                Vec<A> sum = load<A>(into);
+                UNROLLED for (size_t t = 0; t < (N ? N : chosen.number); t++)
+                    sum += (N ? places[t] : place(t)) == number_of(row) ? (N ? shares[t] : share(t)) : Vec<A>{};
+                store<A>(into, sum, L);
             }
             g += across;
             kept += across;
         }
-        for (i64 row = 0; row < height; row++, to += width) write<A>(to, load<A>(sums + row * L), number, past);
     }
     INLINE Mask<A> number_of(i64 row) const { return ::number<A>(int(row * wide)); }
     // Of each cell what lies in a map where its maximum was found.

@@ -47,10 +47,22 @@ template <class A, class Out> struct Grids {
 
     // Calls f(cell, pixels), where pixels(f) calls f(where a pixel of the cell lies, which one it is).
     template <class F> INLINE void each(F f) const {
+        const i64 row = w * lanes, step = lanes;
+        const int below = int(wide);
         for (i64 i = 0; i < oh; i++)
             for (i64 j = 0; j < ow; j++) {
                 auto [top, bottom] = task.rows[i];
                 auto [left, right] = task.columns[j];
+                if (bottom == top + 1 && right == left + 1) {
+                    const i64 first = top * row + left * step;
+                    f(i * ow + j, [&](auto pixel) INLINED {
+                        pixel(first, 0);
+                        pixel(first + step, 1);
+                        pixel(first + row, below);
+                        pixel(first + row + step, below + 1);
+                    });
+                    continue;
+                }
                 f(i * ow + j, [&](auto pixel) INLINED {
                     for (i64 y = top; y <= bottom; y++)
                         for (i64 x = left; x <= right; x++)
@@ -79,12 +91,21 @@ template <class A, class Out> struct Grids {
             u8* kept = position ? position + cell * step() : nullptr;
             if (at_once(numbers)) {
                 vectors<A>(numbers, [&](i64 at, i64 n) INLINED {
-                    Vec<A> largest = splat<A>(-INF);
+                    Vec<A> largest = splat<A>(-INF), sum{};
                     Mask<A> found{};
                     pixels([&](i64 pixel, int which) INLINED {
                         __builtin_prefetch(x + pixel + at + AHEAD);
-                        compare(load<A>(x + pixel + at, n), which, largest, found);
+                        const Vec<A> v = load<A>(x + pixel + at, n);
+                        found = v > largest ? number<A>(which) : found;
+                        largest = larger<A>(v, largest);
+                        sum += v;
                     });
+                    if (any(sum != sum))  // or infinities of both signs
+                        pixels([&](i64 pixel, int which) INLINED {
+                            const Vec<A> v = load<A>(x + pixel + at, n);
+                            found = v != v ? number<A>(which) : found;
+                            largest = v != v ? v : largest;
+                        });
                     store<A>(maxima + at, largest, n);
                     if (kept) keep(kept, at, found, n);
                 });
@@ -199,7 +220,7 @@ void backward(const Grids<A, Out>& grids, const Out* g, const u8* position, Out*
     const i64 pixels = grids.h * grids.w, cells = grids.oh * grids.ow;
     if (grids.task.planar()) {
         const CellPlanes<A, Out> planes(grids.task);
-        const bool past = streams<A>(to, m.n * m.c * pixels, m.w) && Picks<A>::stream(planes.columns_back);
+        const bool past = streams<A>(to, m.n * m.c * pixels, m.w);
         for (i64 i = begin; i < end; i++)
             planes.backward(g + i * cells, position + i * planes.bytes, to + i * pixels, past);
         if (past) settled();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <limits>
 #include <vector>
 
@@ -58,7 +59,10 @@ template <class A> struct Picks {
     // Of all places; each must have its links within the reach of two vectors.
     template <class Fill> static std::vector<Picks> all(const Linked& of, double nothing, Fill fill) {
         std::vector<Picks> found;
-        for (i64 i = 0; i < i64(of.size()); i += found.back().number) found.emplace_back(of, i, nothing, fill);
+        for (i64 i = 0; i < i64(of.size()); i += found.back().number) {
+            found.emplace_back(of, i, nothing, fill);
+            assert(found.back().number > 0);
+        }
         return found;
     }
     // Whether they may be written past the caches: all start at a multiple of half of a vector.

@@ -6,14 +6,39 @@
 
 #include "slide.h"
 
-// Rows and columns of a square of L x L change places.
+// The lower halves of each 16 bytes of two vectors, numbers of one and the other in turn; and the upper ones.
+template <int from, int width, class V> INLINE V woven(V a, V b) {
+    return shuffled(a, b, [](int i, int lanes) {
+        constexpr int E = 16 / sizeof(a[0]);
+        return i / E * E + from * E / 2 + i % E / (2 * width) * width + i % width + i / width % 2 * lanes;
+    });
+}
+// Every second 16 bytes of two vectors that follow one another.
+template <int from, class V> INLINE V every_second(V a, V b) {
+    return shuffled(a, b, [](int i, int) {
+        constexpr int E = 16 / sizeof(a[0]);
+        return (i / E * 2 + from) * E + i % E;
+    });
+}
+// Rows and columns of a square of L x L change places: within each 16 bytes, which processors shuffle fastest, then these.
 template <class A> INLINE void transpose(Vec<A>* square) {
-    constexpr int L = Lanes<A>::count;
-    UNROLLED for (int round = 1; round < L; round *= 2) {
-        Vec<A> other[L];
+    constexpr int L = Lanes<A>::count, E = 16 / sizeof(A);
+    Vec<A> other[L];
+    auto weave = [&]<int width>() INLINED {
+        UNROLLED for (int i = 0; i < L; i += 2 * width)
+            UNROLLED for (int t = 0; t < width; t++) {
+                other[i + 2 * t] = woven<0, width>(square[i + t], square[i + t + width]);
+                other[i + 2 * t + 1] = woven<1, width>(square[i + t], square[i + t + width]);
+            }
+        UNROLLED for (int i = 0; i < L; i++) square[i] = other[i];
+    };
+    weave.template operator()<1>();
+    if constexpr (E == 4) weave.template operator()<2>();
+    UNROLLED for (int round = E; round < L; round *= 2) {
         UNROLLED for (int i = 0; i < L / 2; i++) {
-            other[2 * i] = zip_low(square[i], square[i + L / 2]);
-            other[2 * i + 1] = zip_high(square[i], square[i + L / 2]);
+            const int first = i / E * 2 * E + i % E;
+            other[i] = every_second<0>(square[first], square[first + E]);
+            other[L / 2 + i] = every_second<1>(square[first], square[first + E]);
         }
         UNROLLED for (int i = 0; i < L; i++) square[i] = other[i];
     }
