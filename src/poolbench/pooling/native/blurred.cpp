@@ -9,23 +9,30 @@ template <class F> void by_type(int type, F f) {
     if (type == 2) f(float{}, bf16{});
 }
 
-// A slab of a map: its own numbers, or a copy that is made, or given back, as far as it is needed.
+// A slab of a map: its own numbers, or a copy of so many of its last pixels, made or given back as far as it is needed.
 template <class A, class Out> struct Copy {
     const Slabs<A, Out>& slabs;
-    const i64 pixels;
-    const Aligned<A> memory{room<A>(slabs.room_of(pixels))};
+    const i64 pixels, held;
+    const Aligned<A> memory{room<A>(slabs.room_of(held))};
     i64 slab = 0, done = 0;
 
-    Copy(const Slabs<A, Out>& slabs, i64 pixels) : slabs(slabs), pixels(pixels) {}
+    Copy(const Slabs<A, Out>& slabs, i64 pixels, i64 held) : slabs(slabs), pixels(pixels), held(held) {}
     const A* from(const void* map, i64 slab) { return to((void*)map, slab); }
     A* to(void* map, i64 next) {
         slab = next;
         done = 0;
         return slabs.target(slab, (Out*)map, pixels, memory.get());
     }
-    void take(const void* map, i64 until) { done = slabs.take(slab, (const Out*)map, pixels, memory.get(), done, until); }
-    void give(void* map, i64 until) { done = slabs.give(slab, (Out*)map, pixels, memory.get(), done, until); }
+    void take(const void* map, i64 until) { done = slabs.take(slab, (const Out*)map, pixels, memory.get(), held, done, until); }
+    void give(void* map, i64 until) { done = slabs.give(slab, (Out*)map, pixels, memory.get(), held, done, until); }
 };
+
+// So many rows of a copy are held where a window moves along: squares of it end at the last.
+template <class S> i64 rows_held(const S& slabs, const Maps& m, i64 kernel) {
+    i64 rows = kernel + 2 + (S::L + m.w - 1) / m.w;
+    while (rows * m.w % S::L) rows++;
+    return slabs.whole ? m.h : std::min(rows, m.h);
+}
 
 // Of narrow planes as many as a vector has lanes are sooner transposed; so are maxima, and those where a place is made of
 // what lies too far apart.
@@ -55,9 +62,10 @@ void Blurred::forward(const void* x, void* y, i64 begin, i64 end) const {
         }
         const Slabs<A, Out> slabs(dense.maps, threads);
         BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)y, results), false);
-        const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, any.past);
-        Copy<A, Out> taken(slabs, pixels), given(slabs, results);
-        const bool fits = fused.fits();
+        const bool fits = BlurredMaxima<A>::fits(*this, any.filter);
+        const i64 rows = fits ? rows_held(slabs, dense.maps, dense.window.kh) : dense.maps.h;
+        const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, rows, any.past);
+        Copy<A, Out> taken(slabs, pixels, rows * dense.maps.w), given(slabs, results, results);
         for (i64 slab = begin; slab < end; slab++) {
             const A* from = taken.from(x, slab);
             A* to = given.to(y, slab);
@@ -65,7 +73,9 @@ void Blurred::forward(const void* x, void* y, i64 begin, i64 end) const {
                 [&](i64 until) INLINED { given.give(y, until); });
             if (done) continue;
             if (any.past) settled();
-            taken.take(x, pixels);
+            Copy<A, Out> all(slabs, pixels, pixels);
+            from = all.from(x, slab);
+            all.take(x, pixels);
             any.forward(from, given.to(y, slab));
             given.give(y, results);
         }
@@ -88,9 +98,10 @@ void Blurred::backward(const void* x, const void* g, void* to, i64 begin, i64 en
         }
         const Slabs<A, Out> slabs(dense.maps, threads);
         BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)to, pixels), true);
-        const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, any.past);
-        Copy<A, Out> taken(slabs, pixels), gradient(slabs, results), given(slabs, pixels);
-        const bool fits = fused.fits();
+        const bool fits = BlurredMaxima<A>::fits(*this, any.filter);
+        const i64 rows = fits ? rows_held(slabs, dense.maps, dense.window.kh) : dense.maps.h, held = rows * dense.maps.w;
+        const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, rows, any.past);
+        Copy<A, Out> taken(slabs, pixels, held), gradient(slabs, results, results), given(slabs, pixels, held);
         for (i64 slab = begin; slab < end; slab++) {
             const A *from = maximum ? taken.from(x, slab) : nullptr, *back = gradient.from(g, slab);
             A* into = given.to(to, slab);
@@ -98,10 +109,12 @@ void Blurred::backward(const void* x, const void* g, void* to, i64 begin, i64 en
                 [&](i64 until) INLINED { gradient.take(g, until); }, [&](i64 until) INLINED { given.give(to, until); });
             if (done) continue;
             if (any.past) settled();
-            if (maximum) taken.take(x, pixels);
+            Copy<A, Out> all(slabs, pixels, pixels), made(slabs, pixels, pixels);
+            if (maximum) from = all.from(x, slab);
+            if (maximum) all.take(x, pixels);
             gradient.take(g, results);
-            any.backward(from, back, given.to(to, slab));
-            given.give(to, pixels);
+            any.backward(from, back, made.to(to, slab));
+            made.give(to, pixels);
         }
         if (any.past) settled();
     });

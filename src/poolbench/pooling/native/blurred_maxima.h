@@ -11,7 +11,7 @@ template <class A> struct BlurredMaxima {
     using Weights = std::vector<std::array<A, 3>>;
     const Blurred& task;
     const Filter<A>& filter;
-    const i64 lanes;
+    const i64 lanes, slots;  // of the map so many rows are held at a time
     const bool past;  // what comes out is written past the caches
     const Maps& m = task.dense.maps;
     const Window& k = task.dense.window;
@@ -19,9 +19,10 @@ template <class A> struct BlurredMaxima {
     const Weights rows{weights(filter.rows)}, columns{weights(filter.columns)};
     const Aligned<A> above{room<A>(2 * (m.w + 2) * lanes)};
 
-    BlurredMaxima(const Blurred& task, const Filter<A>& filter, i64 lanes, bool past)
-        : task(task), filter(filter), lanes(lanes), past(past) {}
-    bool fits() const {
+    BlurredMaxima(const Blurred& task, const Filter<A>& filter, i64 lanes, i64 slots, bool past)
+        : task(task), filter(filter), lanes(lanes), slots(slots), past(past) {}
+    static bool fits(const Blurred& task, const Filter<A>& filter) {
+        const Window& k = task.dense.window;
         return task.maximum && k.kh == k.kw && (k.kh == 2 || k.kh == 3) && near(filter.rows) && near(filter.columns);
     }
     // Whether each place is made of those before, at and behind twice its number.
@@ -32,6 +33,7 @@ template <class A> struct BlurredMaxima {
         return true;
     }
     static bool near(i64 i, Link link) { return std::abs(link.from - 2 * i) <= 1; }
+    i64 place_of(i64 y) const { return y % slots * m.w * lanes; }
     // Of these three.
     static Weights weights(const Links& links) {
         Weights found;
@@ -66,10 +68,11 @@ template <class A> struct BlurredMaxima {
     }
     template <int N, int V> INLINE bool row(const A* x, A* y, i64 i, i64 c, i64 n) const {
         const i64 step = lanes, width = m.w, count = f.ow, left = k.left;
-        const i64 soon = V == 8 ? 768 : 2 * width * step;  // of eight lines in a row the processor foresees the next
+        // Of eight lines in a row the processor foresees the next.
+        const i64 soon = slots < m.h ? 0 : V == 8 ? 768 : 2 * width * step;
         const bool first = i == 0, streams = past;
         const A* from[N + 1];
-        for (i64 r = 0; r <= N; r++) from[r] = x + std::clamp<i64>(2 * i - k.top + r, 0, m.h - 1) * width * step + c;
+        for (i64 r = 0; r <= N; r++) from[r] = x + place_of(std::clamp<i64>(2 * i - k.top + r, 0, m.h - 1)) + c;
         A *const carried = above.get() + c, *const to = y + i * count * step + c;
         const auto down = rows[i];
         Vec<A> v[2][V][N + 1], before[2][V]{}, sound{};
@@ -131,11 +134,16 @@ template <class A> struct BlurredMaxima {
         const i64 step = lanes, width = m.w, count = f.ow, wide = k.ow, left = k.left, row = width * step;
         const i64 y = 2 * i - k.top, n = Inner ? L : lanes_left, below = count * step, apart = (width + 2) * step;
         const bool first = i == 0, streams = past;
-        const A *const from = x + y * row + c, *const given = g + i * below + c;
-        A *const into = to + y * row + c, *const carried = above.get() + c;
+        const A* const given = g + i * below + c;
+        A* const carried = above.get() + c;
         const A at = i < f.oh ? rows[i][1] : 0, behind = i < f.oh ? rows[i][2] : 0, before = i + 1 < f.oh ? rows[i + 1][0] : 0;
+        const i64 soon = slots < m.h ? 0 : 2 * row;
         bool real[N + 1];
-        for (i64 r = 0; r <= N; r++) real[r] = 0 <= y + r && y + r < m.h;
+        i64 rows_at[N + 1];
+        for (i64 r = 0; r <= N; r++) {
+            real[r] = 0 <= y + r && y + r < m.h;
+            rows_at[r] = real[r] ? place_of(y + r) + c : 0;
+        }
         Vec<A> v[N + 1][N], later[2][N]{}, sound{}, here[2], next[2]{};
         auto take = [&](i64 j, auto inner) INLINED {
             const A* place = given + j * step;
@@ -158,9 +166,9 @@ template <class A> struct BlurredMaxima {
                 v[r][N - 1] = splat<A>(-INF);
                 if (!inner && (at < 0 || at >= width)) continue;
                 if (!Inner && !real[r]) continue;
-                const A* place = from + r * row + at * step;
+                const A* place = x + rows_at[r] + at * step;
                 v[r][N - 1] = load<A>(place, n);
-                if (r >= N - 1) __builtin_prefetch(place + 2 * row);
+                if (r >= N - 1) __builtin_prefetch(place + soon);
                 if (r >= N - 1 || (!Inner && first)) sound += v[r][N - 1] * 0;
             }
         };
@@ -191,7 +199,7 @@ template <class A> struct BlurredMaxima {
                     const Vec<A> made = later[r][0] + share[0];
                     UNROLLED for (int t = 1; t < N; t++) later[r][t - 1] = later[r][t] + share[t];
                     if (!inner && (place < left || place - left >= width)) continue;
-                    if (Inner || real[r]) write<A>(into + r * row + (place - left) * step, made, n, streams);
+                    if (Inner || real[r]) write<A>(to + rows_at[r] + (place - left) * step, made, n, streams);
                 }
             }
         };

@@ -61,22 +61,24 @@ template <class A, class Out> struct Slabs {
 
     // A slab of a map of so many pixels: the map itself, or a copy in `room`.
     const A* take(i64 slab, const Out* from, i64 pixels, A* room) const {
-        take(slab, from, pixels, room, 0, pixels);
+        take(slab, from, pixels, room, pixels, 0, pixels);
         return target(slab, (Out*)from, pixels, room);
     }
-    // Copies pixels from `at` on until so many are there, or more, and tells how many.
-    i64 take(i64 slab, const Out* from, i64 pixels, A* room, i64 at, i64 until) const {
+    // Copies pixels from `at` on until so many are there, or more, and tells how many. The room is for `held` of them: a
+    // pixel takes the place of one so many before.
+    i64 take(i64 slab, const Out* from, i64 pixels, A* room, i64 held, i64 at, i64 until) const {
         if (whole) return pixels;
         if (last) {
             i64 first = slab % parts * lanes;
             from += slab / parts * pixels * c + first;
             for (; at < until; at++)
                 for (i64 lane = 0; lane < std::min(lanes, c - first); lane += L)
-                    store<A>(room + at * lanes + lane, load<A>(from + at * c + lane, c - first - lane), lanes - lane);
+                    store<A>(room + at % held * lanes + lane, load<A>(from + at * c + lane, c - first - lane), lanes - lane);
             return at;
         }
         i64 planes = std::min<i64>(L, n * c - slab * L);
         from += slab * L * pixels;
+        i64 place = at % held;
         auto block = [&](i64 at, auto full) INLINED {
             Vec<A> square[L];
             UNROLLED for (int i = 0; i < L; i++) {
@@ -87,7 +89,9 @@ template <class A, class Out> struct Slabs {
                     square[i] = i < planes ? load<A>(from + i * pixels + at, pixels - at) : Vec<A>{};
             }
             transpose<A>(square);
-            UNROLLED for (int i = 0; i < L; i++) store<A>(room + (at + i) * L, square[i], L);
+            UNROLLED for (int i = 0; i < L; i++) store<A>(room + (place + i) * L, square[i], L);
+            place += L;
+            if (place == held) place = 0;
         };
         for (; at < until && planes == L && at + L <= pixels; at += L) block(at, std::true_type{});
         for (; at < until; at += L) block(at, std::false_type{});
@@ -95,24 +99,27 @@ template <class A, class Out> struct Slabs {
     }
     // Where a slab is to be written, and, if that is not the map itself, the copy that `give` makes of it.
     A* target(i64 slab, Out* to, i64 pixels, A* room) const { return whole ? (A*)to + slab * pixels * c : room; }
-    void give(i64 slab, Out* to, i64 pixels, const A* room) const { give(slab, to, pixels, room, 0, pixels); }
+    void give(i64 slab, Out* to, i64 pixels, const A* room) const { give(slab, to, pixels, room, pixels, 0, pixels); }
     // Gives pixels from `at` on, of which there are so many, and tells until where: to the last one, or less.
-    i64 give(i64 slab, Out* to, i64 pixels, const A* room, i64 at, i64 until) const {
+    i64 give(i64 slab, Out* to, i64 pixels, const A* room, i64 held, i64 at, i64 until) const {
         if (whole) return pixels;
         if (last) {
             i64 first = slab % parts * lanes;
             to += slab / parts * pixels * c + first;
             for (; at < until; at++)
                 for (i64 lane = 0; lane < std::min(lanes, c - first); lane += L)
-                    store<A>(to + at * c + lane, load<A>(room + at * lanes + lane), std::min(lanes, c - first) - lane);
+                    store<A>(to + at * c + lane, load<A>(room + at % held * lanes + lane), std::min(lanes, c - first) - lane);
             return at;
         }
         i64 planes = std::min<i64>(L, n * c - slab * L);
         const bool past = ::streams<A>(to, n * c * pixels, pixels);
         to += slab * L * pixels;
+        i64 place = at % held;
         auto block = [&](i64 at, auto full) INLINED {
             Vec<A> square[L];
-            UNROLLED for (int i = 0; i < L; i++) square[i] = load<A>(room + (at + i) * L);
+            UNROLLED for (int i = 0; i < L; i++) square[i] = load<A>(room + (place + i) * L);
+            place += L;
+            if (place == held) place = 0;
             transpose<A>(square);
             UNROLLED for (int i = 0; i < L; i++)
                 if (full || i < planes) write<A>(to + i * pixels + at, square[i], full ? L : pixels - at, past);
