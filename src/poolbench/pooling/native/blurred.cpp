@@ -1,3 +1,5 @@
+#include <optional>
+
 #include "blurred_maxima.h"
 #include "blurred_pixels.h"
 #include "blurred_planes.h"
@@ -9,7 +11,7 @@ template <class F> void by_type(int type, F f) {
     if (type == 2) f(float{}, bf16{});
 }
 
-// A slab of a map: its own numbers, or a copy of so many of its last pixels, made or given back as far as it is needed.
+// A slab of a map: its own numbers, or a copy, made or given back as far as it is needed, of so many pixels at a time.
 template <class A, class Out> struct Copy {
     const Slabs<A, Out>& slabs;
     const i64 pixels, held;
@@ -23,7 +25,9 @@ template <class A, class Out> struct Copy {
         done = 0;
         return slabs.target(slab, (Out*)map, pixels, memory.get());
     }
-    void take(const void* map, i64 until) { done = slabs.take(slab, (const Out*)map, pixels, memory.get(), held, done, until); }
+    void take(const void* map, i64 until) {
+        done = slabs.take(slab, (const Out*)map, pixels, memory.get(), held, done, until);
+    }
     void give(void* map, i64 until) { done = slabs.give(slab, (Out*)map, pixels, memory.get(), held, done, until); }
 };
 
@@ -63,9 +67,10 @@ void Blurred::forward(const void* x, void* y, i64 begin, i64 end) const {
         const Slabs<A, Out> slabs(dense.maps, threads);
         BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)y, results), false);
         const bool fits = BlurredMaxima<A>::fits(*this, any.filter);
-        const i64 rows = fits ? rows_held(slabs, dense.maps, dense.window.kh) : dense.maps.h;
+        const i64 rows = fits ? rows_held(slabs, dense.maps, dense.window.kh) : 0;
         const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, rows, any.past);
         Copy<A, Out> taken(slabs, pixels, rows * dense.maps.w), given(slabs, results, results);
+        std::optional<Copy<A, Out>> all;  // for what is not fused
         for (i64 slab = begin; slab < end; slab++) {
             const A* from = taken.from(x, slab);
             A* to = given.to(y, slab);
@@ -73,9 +78,9 @@ void Blurred::forward(const void* x, void* y, i64 begin, i64 end) const {
                 [&](i64 until) INLINED { given.give(y, until); });
             if (done) continue;
             if (any.past) settled();
-            Copy<A, Out> all(slabs, pixels, pixels);
-            from = all.from(x, slab);
-            all.take(x, pixels);
+            if (!all) all.emplace(slabs, pixels, pixels);
+            from = all->from(x, slab);
+            all->take(x, pixels);
             any.forward(from, given.to(y, slab));
             given.give(y, results);
         }
@@ -99,22 +104,24 @@ void Blurred::backward(const void* x, const void* g, void* to, i64 begin, i64 en
         const Slabs<A, Out> slabs(dense.maps, threads);
         BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)to, pixels), true);
         const bool fits = BlurredMaxima<A>::fits(*this, any.filter);
-        const i64 rows = fits ? rows_held(slabs, dense.maps, dense.window.kh) : dense.maps.h, held = rows * dense.maps.w;
+        const i64 rows = fits ? rows_held(slabs, dense.maps, dense.window.kh) : 0, held = rows * dense.maps.w;
         const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, rows, any.past);
         Copy<A, Out> taken(slabs, pixels, held), gradient(slabs, results, results), given(slabs, pixels, held);
+        std::optional<Copy<A, Out>> all, made;
         for (i64 slab = begin; slab < end; slab++) {
-            const A *from = maximum ? taken.from(x, slab) : nullptr, *back = gradient.from(g, slab);
+            const A *from = fits ? taken.from(x, slab) : nullptr, *back = gradient.from(g, slab);
             A* into = given.to(to, slab);
             const bool done = fits && fused.backward(from, back, into, [&](i64 until) INLINED { taken.take(x, until); },
                 [&](i64 until) INLINED { gradient.take(g, until); }, [&](i64 until) INLINED { given.give(to, until); });
             if (done) continue;
             if (any.past) settled();
-            Copy<A, Out> all(slabs, pixels, pixels), made(slabs, pixels, pixels);
-            if (maximum) from = all.from(x, slab);
-            if (maximum) all.take(x, pixels);
+            if (maximum && !all) all.emplace(slabs, pixels, pixels);
+            if (maximum) from = all->from(x, slab);
+            if (maximum) all->take(x, pixels);
+            if (!made) made.emplace(slabs, pixels, pixels);
             gradient.take(g, results);
-            any.backward(from, back, made.to(to, slab));
-            made.give(to, pixels);
+            any.backward(from, back, made->to(to, slab));
+            made->give(to, pixels);
         }
         if (any.past) settled();
     });

@@ -1,5 +1,6 @@
-// Maxima of windows of at most 3x3 at a stride of 1, then a filter of at most three taps at a stride of 2, pixel by pixel:
-// a place is made of the maxima of two rows and those of the row above, which nothing but registers holds.
+// Maxima of windows of 2x2 or 3x3 at a stride of 1, then a filter of three taps at a stride of 2, pixel by pixel. A place is
+// made of two rows of maxima, which stay in registers, and of the row above. Backward, of equal numbers the first of the
+// window takes all: the first of its row, of the first row.
 #pragma once
 
 #include <array>
@@ -25,7 +26,7 @@ template <class A> struct BlurredMaxima {
         const Window& k = task.dense.window;
         return task.maximum && k.kh == k.kw && (k.kh == 2 || k.kh == 3) && near(filter.rows) && near(filter.columns);
     }
-    // Whether each place is made of those before, at and behind twice its number.
+    // Whether each place is made of those just before, at and behind twice its number.
     static bool near(const Links& links) {
         for (i64 i = 0; i < i64(links.of.size()); i++)
             for (auto link : links.of[i])
@@ -33,8 +34,7 @@ template <class A> struct BlurredMaxima {
         return true;
     }
     static bool near(i64 i, Link link) { return std::abs(link.from - 2 * i) <= 1; }
-    i64 place_of(i64 y) const { return y % slots * m.w * lanes; }
-    // Of these three.
+    // By these three.
     static Weights weights(const Links& links) {
         Weights found;
         for (i64 i = 0; i < i64(links.of.size()); i++) {
@@ -44,8 +44,10 @@ template <class A> struct BlurredMaxima {
         }
         return found;
     }
-    // need(pixels): so many must be there; made(pixels): so many are. False: some number is infinite, or none, which needs
-    // another way.
+    i64 place_of(i64 y) const { return y % slots * m.w * lanes; }
+
+    // need(pixels): so many must be there; made(pixels): so many are. False: some number is infinite, or none, which
+    // needs another way.
     template <class Need, class Made> bool forward(const A* x, A* y, Need need, Made made) const {
         return k.kh == 2 ? forward<2>(x, y, need, made) : forward<3>(x, y, need, made);
     }
@@ -128,15 +130,17 @@ template <class A> struct BlurredMaxima {
         }
         return sound;
     }
-    // Rows 2i and 2i + 1 of the maxima, of some lanes: from what they are given to the first two of the rows that they were
-    // found in; what is left for the others is carried on. Inner: all rows are there, and all lanes of a vector.
-    template <int N, bool Inner> INLINE bool row_back(const A* x, const A* g, A* to, i64 i, i64 c, i64 lanes_left) const {
+    // Rows 2i and 2i + 1 of the maxima, of some lanes: from what they are given to the first two of the rows that they
+    // were found in; what is left for the others is carried on. Inner: all rows are there, and all lanes of a vector.
+    template <int N, bool Inner>
+    INLINE bool row_back(const A* x, const A* g, A* to, i64 i, i64 c, i64 lanes_left) const {
         const i64 step = lanes, width = m.w, count = f.ow, wide = k.ow, left = k.left, row = width * step;
         const i64 y = 2 * i - k.top, n = Inner ? L : lanes_left, below = count * step, apart = (width + 2) * step;
         const bool first = i == 0, streams = past;
         const A* const given = g + i * below + c;
         A* const carried = above.get() + c;
-        const A at = i < f.oh ? rows[i][1] : 0, behind = i < f.oh ? rows[i][2] : 0, before = i + 1 < f.oh ? rows[i + 1][0] : 0;
+        const bool some = i < f.oh, more = i + 1 < f.oh;
+        const A at = some ? rows[i][1] : 0, behind = some ? rows[i][2] : 0, before = more ? rows[i + 1][0] : 0;
         const i64 soon = slots < m.h ? 0 : 2 * row;
         bool real[N + 1];
         i64 rows_at[N + 1];
