@@ -44,7 +44,7 @@ template <class A> struct BlurredMaxima {
         }
         return found;
     }
-    i64 place_of(i64 y) const { return y % slots * m.w * lanes; }
+    i64 place_of(i64 y) const { return (y < slots ? y : y % slots) * m.w * lanes; }
 
     // need(pixels): so many must be there; made(pixels): so many are. False: some number is infinite, or none, which
     // needs another way.

@@ -78,7 +78,7 @@ template <class A, class Out> struct Slabs {
         }
         i64 planes = std::min<i64>(L, n * c - slab * L);
         from += slab * L * pixels;
-        i64 place = at % held;
+        i64 place = at < held ? at : at % held;
         auto block = [&](i64 at, auto full) INLINED {
             Vec<A> square[L];
             UNROLLED for (int i = 0; i < L; i++) {
@@ -114,7 +114,7 @@ template <class A, class Out> struct Slabs {
         i64 planes = std::min<i64>(L, n * c - slab * L);
         const bool past = ::streams<A>(to, n * c * pixels, pixels);
         to += slab * L * pixels;
-        i64 place = at % held;
+        i64 place = at < held ? at : at % held;
         auto block = [&](i64 at, auto full) INLINED {
             Vec<A> square[L];
             UNROLLED for (int i = 0; i < L; i++) square[i] = load<A>(room + (place + i) * L);
