@@ -179,7 +179,11 @@ def test_maxima_of_a_plane_that_holds_what_is_no_ordinary_number(value: float, w
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "channels_last"])
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("window", [{}, {"padding": 1}, {"kernel_size": 3, "padding": 1}], ids=str)
+@pytest.mark.parametrize(
+    "window",
+    [{}, {"padding": 1}, {"kernel_size": 3, "padding": 1}, {"kernel_size": 3, "stride": 2, "padding": 1}],
+    ids=str,
+)
 @pytest.mark.parametrize("border", kernels.BORDERS)
 def test_blurred_maxima_of_numbers_that_are_often_equal(
     border: str, window: dict[str, int], dtype: torch.dtype, memory_format: torch.memory_format

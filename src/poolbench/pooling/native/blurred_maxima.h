@@ -185,7 +185,7 @@ template <class A> struct BlurredMaxima {
                 Vec<A> most[N + 1], one[N], two[N], sum[N + 1], share[N], got[2]{};
                 UNROLLED for (int r = 0; r <= N; r++) most[r] = largest<N>(v[r]);
                 UNROLLED for (int r = 0; r < 2; r++) {
-                    if (inner || place < wide) got[r] = here[r] * columns[j][1 + odd];
+                    if (inner || (j < count && place < wide)) got[r] = here[r] * columns[j][1 + odd];
                     if (odd && (inner || j + 1 < count)) got[r] += next[r] * columns[j + 1][0];
                 }
                 split<N>(most, largest<N>(most), got[0], one);
