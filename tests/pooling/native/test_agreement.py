@@ -112,6 +112,7 @@ def test_kernel_is_the_formula(name: str, data: st.DataObject) -> None:
         ("lp", {}, (3, 24, 192, 171)),
         ("softpool", {"kernel_size": 3, "stride": 2}, (3, 24, 198, 165)),
         ("blur", {}, (4, 24, 256, 200)),
+        ("blur", {}, (32, 24, 51, 56)),
         ("max_blur", {}, (3, 24, 192, 171)),
         ("max_blur", {}, (3, 24, 192, 168)),
         ("average_blur", {"kernel_size": 7, "stride": 1, "filter_size": 7}, (3, 24, 192, 168)),

@@ -6,17 +6,21 @@
 // Planes of NCHW, rows and columns in one: numbers of rows are added up, and picked out of these sums.
 template <class A, class Out> struct BlurredPlanes {
     static constexpr int L = Lanes<A>::count;
+    static constexpr i64 HELD = 1 << 11;  // bytes
     const Blurred& task;
     const Maps& m = task.dense.maps;
     const Window& f = task.blur.window;
     const Members<A> members{task.dense.window, m};
     const Filter<A> filter{task, members};
     const std::vector<Picks<A>> columns{picks(filter.columns)}, columns_back{picks(filter.columns_back)};
-    const bool past;  // the gradient of the plane is written past the caches
     const std::vector<Terms<A>> rows{Terms<A>::of(filter.down, [&](i64 row) { return row * m.w; })},
         rows_back{Terms<A>::of(filter.down_back, [&](i64 row) { return row * f.ow; })};
+    const bool past;     // the gradient of the plane is written past the caches,
+    const i64 together;  // so many rows at a time: their lines are whole, and written one after the other
+    const Aligned<Out> held{room<Out>(past ? together * m.w : 0)};
 
-    BlurredPlanes(const Blurred& task, bool past) : task(task), past(past && Picks<A>::stream(columns_back)) {}
+    BlurredPlanes(const Blurred& task, bool past)
+        : task(task), past(past), together(2 * std::max<i64>(1, HELD / i64(2 * m.w * sizeof(Out)))) {}
     // The last weight in halves, if a place is made of fewer numbers: one of zero would make NaN of infinity.
     static std::vector<Picks<A>> picks(const Links& links) {
         return Picks<A>::all(links.of, 0, [](auto& terms, size_t count) {
@@ -27,19 +31,39 @@ template <class A, class Out> struct BlurredPlanes {
         });
     }
     void forward(const Out* x, Out* y) const {
-        for (const auto& block : columns)
-            for (size_t i = 0; i < rows.size(); i++)
-                combine(block, rows[i], x, f.sh * m.w, y + filter.down[i].first * f.ow, f.ow, filter.down[i].number, false);
+        make(columns, filter.down, rows, 1, x, f.sh * m.w, y, f.ow, 0, f.oh);
     }
     void backward(const Out* g, Out* to) const {
-        for (const auto& block : columns_back)
-            for (size_t i = 0; i < rows_back.size(); i++)
-                combine(block, rows_back[i], g, f.ow, to + filter.down_back[i].first * m.w, f.sh * m.w,
-                    filter.down_back[i].number, past);
+        auto back = [&](Out* to, i64 begin, i64 end) {
+            make(columns_back, filter.down_back, rows_back, f.sh, g, f.ow, to, m.w, begin, end);
+        };
+        if (!past) return back(to, 0, m.h);
+        for (i64 begin = 0; begin < m.h; begin += together) {
+            const i64 end = std::min(m.h, begin + together);
+            back(held.get(), begin, end);
+            vectors<A>((end - begin) * m.w, [&](i64 at, i64 n) INLINED {
+                stream<A>(to + begin * m.w + at, load<A>(held.get() + at, n), n);
+            });
+        }
+    }
+    // Rows from `begin` to below `end`, block by block, by their groups, whose rows lie `period` apart and are made of
+    // what lies `from_step` apart.
+    void make(const std::vector<Picks<A>>& blocks, const std::vector<Group>& groups, const std::vector<Terms<A>>& terms,
+        i64 period, const Out* from, i64 from_step, Out* to, i64 row, i64 begin, i64 end) const {
+        for (const auto& block : blocks)
+            for (size_t i = 0; i < groups.size(); i++) {
+                auto before = [&](i64 place) {
+                    return std::clamp<i64>((place - groups[i].first + period - 1) / period, 0, groups[i].number);
+                };
+                const i64 low = before(begin), high = before(end);
+                if (low == high) continue;
+                combine(block, terms[i], from + low * from_step, from_step,
+                    to + (groups[i].first + low * period - begin) * row, period * row, high - low);
+            }
     }
     // Rows of a block; those that follow are asked for.
     void combine(const Picks<A>& block, const Terms<A>& terms, const Out* from, i64 from_step, Out* to, i64 to_step,
-        i64 repeat, bool past) const {
+        i64 repeat) const {
         auto run = [&](auto down, auto across, auto both) INLINED {
             const Sum<A, decltype(down)::value> sum(terms);
             const Chosen<A, decltype(across)::value> chosen(block);
@@ -60,7 +84,7 @@ template <class A, class Out> struct BlurredPlanes {
                 for (i64 at = 0; at < fetched; at += LINE) __builtin_prefetch((const char*)(source + AHEAD) + at);
                 chosen.each(low, high, [&](Vec<A> weight, Vec<A> v) INLINED { y += v * weight; });
                 if (holes) y = linked ? y : Vec<A>{};
-                write<A>(target, y, number, past);
+                store<A>(target, y, number);
             }
         };
         const auto is = [&](size_t down, size_t across) { return terms.offset.size() == down && block.count == across; };
