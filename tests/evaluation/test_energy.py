@@ -82,5 +82,6 @@ def test_a_step_uses_what_the_counter_grows_by(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         import_module("poolbench.evaluation.cost"), "counter", lambda device: lambda: joules * len(steps)
     )
-    found = cost(network, {}, torch.zeros(6, 1, 8, 8))
+    yardstick = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
+    found = cost(network, {}, torch.zeros(6, 1, 8, 8), yardstick)
     assert found.energy_j == pytest.approx(1000 * joules / 6)

@@ -45,5 +45,5 @@ def test_only_seeds_of_both_count(summary: Callable[..., Json]) -> None:
 
 
 def test_a_report_of_another_schema_is_refused(summary: Callable[..., Json]) -> None:
-    with pytest.raises(ValueError, match=r"^compare: the other metrics.json has schema 1, this report reads 4: make"):
+    with pytest.raises(ValueError, match=r"^compare: the other metrics.json has schema 1, this report reads 5: make"):
         changes(summary(a=[0.8]), {"schema": 1})

@@ -19,7 +19,7 @@ def test_every_metric_is_read_from_its_section(evaluation: Evaluate) -> None:
 
 
 def test_an_older_schema_is_refused_by_name(evaluation: Evaluate) -> None:
-    with pytest.raises(ValueError, match=r"^evaluation of max, seed 4 has schema 0, .* 4: evaluate it again$"):
+    with pytest.raises(ValueError, match=r"^evaluation of max, seed 4 has schema 0, .* 5: evaluate it again$"):
         Result("max", 4, {}, {**evaluation(), "schema": 0})
 
 

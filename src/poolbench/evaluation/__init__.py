@@ -58,5 +58,5 @@ __all__ = [
     "told",
 ]
 
-SCHEMA = 4
+SCHEMA = 5
 """Of what the stage `evaluate` writes and the report reads."""

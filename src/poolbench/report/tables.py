@@ -151,8 +151,8 @@ def latex(summary: Json) -> str:
 
 NOTE = (
     "± half of a 95 % t interval over n seeds; the rank is the range that the paired differences leave open. "
-    "× is a multiple of a yardstick's time, taken in turns with it: a step of three convolutions with max pooling "
-    "on the same pictures."
+    "× is a multiple of a yardstick's time, taken in turns with it: a step of the network cnn with max pooling, "
+    "on the same pictures and in the same arithmetic."
 )
 VARIANT = "Variant"
 MOST_NAMED = 5

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from poolbench import data, models, pooling
 from poolbench.data import Scenes, Store
 from poolbench.data.feed import batch_of
-from poolbench.data.fit import squares
+from poolbench.data.fit import shown, squares
 from poolbench.evaluation import (
     SCHEMA,
     activation,
@@ -51,6 +51,8 @@ from poolbench.stages.cli import run
 
 BATCH = 250
 COST_IMAGES = 64
+YARDSTICK = {"model": {"name": "cnn"}, "pool": {"name": "max"}, "head": {"name": "gap"}}
+"""The network whose step on the same pictures, in the same arithmetic, times are multiples of."""
 MAP_IMAGES = 4
 ORANGE, OPACITY = (255, 120, 0), 0.75
 RANDOM = tuple(pooling.spec(name).operator for name in pooling.names("local") if pooling.spec(name).random)
@@ -165,8 +167,9 @@ def cost_run(trained: Run) -> dict[str, Any]:
     else:
         images = part.images[:COST_IMAGES].to(device)
     operators = {slot.name: slot.layer for slot in models.slots(model, images[:1]) if slot.layer is not None}
+    yardstick = models.build(YARDSTICK, shown(store.info, trained.config["data"])).to(device)
     with arithmetic:
-        return asdict(cost(model, operators, images))
+        return asdict(cost(model, operators, images, yardstick))
 
 
 def evaluate_run(trained: Run, config: Mapping[str, Any]) -> dict[str, Any]:
