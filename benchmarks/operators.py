@@ -1,6 +1,6 @@
 """How fast every operator is, beside the memory floor and the peers that are installed.
 
-    python benchmarks/operators.py            # all operators; writes benchmarks/results/operators.{json,md}
+    python benchmarks/operators.py            # all operators; writes benchmarks/results/<processor>/operators.*
     python benchmarks/operators.py --quick max blur   # a minute's look at two of them; writes nothing
 
 One thread. Candidates take turns, so that whatever else the machine does falls on all of them alike; a ratio is the
@@ -34,7 +34,7 @@ from poolbench.files import write_json, write_text
 from poolbench.pooling.native import formulas
 from poolbench.stages import ENVIRONMENT
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / provenance.machine()
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 FORMULA = "our formula"
 PASSES = ("forward", "forward + backward")
@@ -380,6 +380,7 @@ def main() -> int:
     console.print(Markdown(tables(rows)))
     if not options.quick:
         measured = environment()
+        RESULTS.mkdir(parents=True, exist_ok=True)
         write_text(RESULTS / "operators.md", heading(measured) + tables(rows))
         write_json(RESULTS / "operators.json", {"environment": measured, "rows": [asdict(row) for row in rows]})
     return 0

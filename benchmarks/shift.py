@@ -1,6 +1,6 @@
 """What `poolbench.evaluation.shift` costs beside plain inference on as many pictures.
 
-    python benchmarks/shift.py runs/fashion_mnist-cnn-max-gap/seed-0   # writes results/shift.{json,md}
+    python benchmarks/shift.py runs/fashion_mnist-cnn-max-gap/seed-0   # writes results/<processor>/shift.*
     python benchmarks/shift.py RUN --pictures 150 --turns 3            # other numbers; writes nothing
 
 Every circular shift within 3 pixels, in float32 and in bfloat16 where that changes no answer, against as many passes of
@@ -27,7 +27,7 @@ from poolbench.files import write_json, write_text
 from poolbench.runs import Run
 from poolbench.stages import ENVIRONMENT
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / provenance.machine()
 PICTURES, TURNS = [150, 1000], 31
 MOVES = 7 * 7
 PRECISIONS = ("float32", "bfloat16, checked")
@@ -84,7 +84,7 @@ def main() -> int:
     text = "\n".join(lines) + "\n"
     console.print(Markdown(text))
     if not options.pictures:
-        RESULTS.mkdir(exist_ok=True)
+        RESULTS.mkdir(parents=True, exist_ok=True)
         write_text(RESULTS / "shift.md", text)
         write_json(RESULTS / "shift.json", {"environment": provenance.environment(), "rows": rows})
     return 0

@@ -1,6 +1,6 @@
 """What an operator costs in training: a step of the small study's network beside the same step with max pooling.
 
-    python benchmarks/training.py              # every local operator without weights; writes results/training.{json,md}
+    python benchmarks/training.py              # all local ones without weights; writes results/<processor>/training.*
     python benchmarks/training.py stochastic   # one of them; writes nothing
 
 The network, the batch, the precision and the memory format of the small study. Networks take turns, a step each; a
@@ -26,7 +26,7 @@ from poolbench.files import write_json, write_text
 from poolbench.stages import ENVIRONMENT
 from poolbench.training import automatic
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / provenance.machine()
 BATCH, SHAPE, CLASSES = 48, (1, 28, 28), 10
 BASE = "max"
 
@@ -90,7 +90,7 @@ def main() -> int:
     text = "\n".join(lines) + "\n"
     console.print(Markdown(text))
     if not options.names:
-        RESULTS.mkdir(exist_ok=True)
+        RESULTS.mkdir(parents=True, exist_ok=True)
         write_text(RESULTS / "training.md", text)
         rows = {name: {"milliseconds": own, "ratio": ratio} for name, (own, ratio) in found.items()}
         write_json(RESULTS / "training.json", {"environment": provenance.environment(), "operators": rows})

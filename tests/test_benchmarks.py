@@ -24,9 +24,9 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setitem(sys.modules, spec.name, benchmark)  # where dataclasses look for their annotations
         monkeypatch.setattr(sys, "argv", [script, *arguments])
         spec.loader.exec_module(benchmark)
-        kept = {file: file.read_bytes() for file in FOLDER.glob("results/*")}
+        kept = {file: file.read_bytes() for file in FOLDER.glob("results/*/*")}
         assert benchmark.main() == 0
-        assert kept == {file: file.read_bytes() for file in FOLDER.glob("results/*")}
+        assert kept == {file: file.read_bytes() for file in FOLDER.glob("results/*/*")}
         return capsys.readouterr().out
 
     return run

@@ -88,3 +88,12 @@ def test_environment_says_what_a_result_depends_on():
     assert found["versions"].keys() == set(provenance.PACKAGES)
     assert len(found["commit"]) == 40
     assert found["processor"]
+
+
+@pytest.mark.parametrize(
+    ("processor", "folder"),
+    [("Intel(R) Xeon(R) Processor, 2 threads", "intel_xeon_processor"), ("AMD EPYC, 2 threads", "amd_epyc")],
+)
+def test_a_machine_is_named_as_a_folder_is(monkeypatch, processor, folder):
+    monkeypatch.setattr(provenance, "_processor", lambda: processor)
+    assert provenance.machine() == folder

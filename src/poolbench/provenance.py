@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import platform
+import re
 import subprocess
 import sys
 import textwrap
@@ -130,6 +131,12 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "backend": pooling.backend().name,
     }
+
+
+def machine() -> str:
+    """The processor's name as that of a folder, for what one machine's times are kept in."""
+    name = re.sub(r"\(\w+\)|,.*", "", _processor())
+    return re.sub(r"\W+", "_", name).lower()
 
 
 def _git(*arguments: str) -> str | None:
