@@ -34,7 +34,7 @@ from poolbench.files import write_json, write_text
 from poolbench.pooling.native import formulas
 from poolbench.stages import ENVIRONMENT
 
-RESULTS = Path(__file__).parent / "results" / provenance.machine()
+RESULTS = Path(__file__).parent / "results" / provenance.machine_folder()
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 FORMULA = "our formula"
 PASSES = ("forward", "forward + backward")

@@ -27,7 +27,7 @@ from poolbench.files import write_json, write_text
 from poolbench.runs import Run
 from poolbench.stages import ENVIRONMENT
 
-RESULTS = Path(__file__).parent / "results" / provenance.machine()
+RESULTS = Path(__file__).parent / "results" / provenance.machine_folder()
 PICTURES, TURNS = [150, 1000], 31
 MOVES = 7 * 7
 PRECISIONS = ("float32", "bfloat16, checked")

@@ -26,7 +26,7 @@ from poolbench.files import write_json, write_text
 from poolbench.stages import ENVIRONMENT
 from poolbench.training import automatic
 
-RESULTS = Path(__file__).parent / "results" / provenance.machine()
+RESULTS = Path(__file__).parent / "results" / provenance.machine_folder()
 BATCH, SHAPE, CLASSES = 48, (1, 28, 28), 10
 BASE = "max"
 

@@ -96,4 +96,4 @@ def test_environment_says_what_a_result_depends_on():
 )
 def test_a_machine_is_named_as_a_folder_is(monkeypatch, processor, folder):
     monkeypatch.setattr(provenance, "_processor", lambda: processor)
-    assert provenance.machine() == folder
+    assert provenance.machine_folder() == folder

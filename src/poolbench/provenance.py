@@ -133,8 +133,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def machine() -> str:
-    """The processor's name as that of a folder, for what one machine's times are kept in."""
+def machine_folder() -> str:
+    """What a folder of times taken on this machine is called: by its processor."""
     name = re.sub(r"\(\w+\)|,.*", "", _processor())
     return re.sub(r"\W+", "_", name).lower()
 
