@@ -26,7 +26,8 @@ template <class A> struct Picks {
     std::vector<Mask<A>> picks;
     std::vector<Vec<A>> values;
 
-    // A place without links has one of value `nothing`; fill(links, count) makes so many of some.
+    // A place without links has one of value `nothing`, as lanes beyond the last place have; fill(links, count) makes so
+    // many of some.
     template <class Fill> Picks(const Linked& of, i64 first, double nothing, Fill fill) : first(first) {
         i64 low = std::numeric_limits<i64>::max(), high = 0;
         for (i64 i = first; i < i64(of.size()) && number < L; i++, number++) {
@@ -43,7 +44,7 @@ template <class A> struct Picks {
         from = std::min(low, high);
         width = high - from + 1;
         picks.resize(count);
-        values.resize(count);
+        values.resize(count, splat<A>(nothing));
         for (i64 lane = 0; lane < number; lane++) {
             auto links = of[first + lane];
             linked[lane] = links.empty() ? 0 : -1;
