@@ -303,6 +303,19 @@ def test_a_swap_that_does_not_fit_is_named(trained, pool, message):
         run.swapped(data.prepare(run.config["data"]), pool)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+def test_a_gpu_trains_and_evaluates(trained):
+    run = trained("trainer.accelerator=gpu", "pool=max_blur")
+    assert run.environment["device"] == "cuda"
+    assert evaluate_run(run, EVALUATION)["test"]["top1"] == pytest.approx(run.metrics["validation"]["top1"], abs=0.2)
+    assert cost_run(run)["step"] > 0
+
+
+def test_shapes_are_enough_for_a_run_as_it_is_by_default():
+    settings = config.check(config.compose(["data=shapes", "cell=c"]))
+    assert settings["data"]["train"] * (1 - settings["data"]["validation"]) >= settings["budget"]["images"]
+
+
 def test_a_detector_trains_and_is_evaluated_from_its_folder(workplace, served):
     scenes = ["data=scenes", "data.of=shapes", "data.train=24", "data.test=8", "data.smallest=40", "data.largest=56"]
     network = ["task=detection", "model=fast_rcnn_mini", "model.widths=[4,8]", "model.hidden=16"]

@@ -91,7 +91,7 @@ class ShapesConfig(DataConfig):
 
     source: str = "shapes"
     name: str = "shapes"
-    train: int = 2000
+    train: int = 4000
     test: int = 1000
     size: int = 28
     channels: int = 1

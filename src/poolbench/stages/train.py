@@ -111,14 +111,15 @@ def fit(
     }
     held = pictures.splits["validation"]
     metrics = {"validation": {"images": len(held), **validation}}
-    network.eval()
+    device = trainer.strategy.root_device
+    network.eval().to(device)  # where the pictures are: Lightning leaves it on the CPU
     if isinstance(held, Split):
-        with runs.precision(trainer.precision, module.device.type):
+        with runs.precision(trainer.precision, device.type):
             metrics["shift"] = glance(network, held.images[:SHIFT_IMAGES], held.labels[:SHIFT_IMAGES])
     environment = {
         **provenance.environment(),
         "precision": trainer.precision,
-        "device": module.device.type,
+        "device": device.type,
         "command": " ".join(["python -m poolbench.stages.train", *HydraConfig.get().overrides.task]),
         "data": {"name": store.name, "checksum": store.checksum},
         "seconds": round(time.perf_counter() - started, 3),
