@@ -81,7 +81,7 @@ def cost(network: nn.Module, slots: Mapping[str, nn.Module], images: Tensor, yar
     def keep(tensor: Tensor) -> Tensor:
         nonlocal kept
         kept += tensor.numel() * tensor.element_size()
-        return tensor
+        return tensor.detach()  # an output that its own graph holds would never be freed
 
     network.train()
     yardstick.train()
