@@ -1,4 +1,4 @@
-"""What every test shares: a small generated data set, one thread, nothing sent anywhere."""
+"""What every test shares: a small generated data set, one thread, exact arithmetic, nothing sent anywhere."""
 
 import os
 import subprocess
@@ -18,8 +18,9 @@ SHAPES = {"source": "shapes", "name": "shapes", "train": 400, "test": 120, "size
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+def _arithmetic() -> None:
     torch.set_num_threads(1)  # the tests run beside each other
+    torch.backends.cudnn.allow_tf32 = False  # convolutions of a GPU are compared to the precision of float32
 
 
 @pytest.fixture(scope="session")

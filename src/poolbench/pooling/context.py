@@ -173,4 +173,4 @@ class SPPF(nn.Module):
         maps = [self.reduce(x)]
         for _ in range(3):
             maps.append(self.maximum(maps[-1]))
-        return self.project(torch.cat(maps, 1))
+        return self.project(torch.cat(maps, 1)).contiguous(memory_format=layout(x))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from poolbench.pooling.norms import power_mean
 from poolbench.pooling.registry import Paper, register
-from poolbench.pooling.window import Local, Padding, Size, wide
+from poolbench.pooling.window import Local, Padding, Size, layout, wide
 
 
 @register(
@@ -48,7 +48,8 @@ class Strided(Local):
 
     def forward(self, x: Tensor) -> Tensor:
         self.window.shape(*x.shape[-2:])
-        return self.convolution(self.window.pad(x, 0) if self.window.padding is None else x)
+        y = self.convolution(self.window.pad(x, 0) if self.window.padding is None else x)
+        return y.contiguous(memory_format=layout(x))  # of float64 a GPU's comes in NCHW
 
 
 @register(
