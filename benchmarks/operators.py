@@ -2,11 +2,13 @@
 
     python benchmarks/operators.py            # all operators; writes benchmarks/results/<processor>/operators.*
     python benchmarks/operators.py --quick max blur   # a minute's look at two of them; writes nothing
+    python benchmarks/operators.py --device cuda      # on a GPU, after which the folder is called
 
 One thread. Candidates take turns, so that whatever else the machine does falls on all of them alike; a ratio is the
 median over turns, at several places in memory. The floor is what memory costs: the input read once and the output
 written once, and for the backward pass the output's gradient read once and the input's written once. The forward pass
-alone is timed in evaluation; forward and backward together in training.
+alone is timed in evaluation; forward and backward together in training. On a GPU batches are larger, since its caches
+would hold them else, its own time is taken without that of the host, and the floor is a copy of as many bytes.
 """
 
 import argparse
@@ -34,7 +36,7 @@ from poolbench.files import write_json, write_text
 from poolbench.pooling.native import formulas
 from poolbench.stages import ENVIRONMENT
 
-RESULTS = Path(__file__).parent / "results" / provenance.machine_folder()
+RESULTS = Path(__file__).parent / "results"
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 FORMULA = "our formula"
 PASSES = ("forward", "forward + backward")
@@ -49,9 +51,9 @@ class Shape:
     stride: int = 2
     padding: int = 0
 
-    def part(self, divisor: int) -> "Shape":
-        """The same with a batch so many times smaller, of two at least."""
-        return replace(self, size=(max(self.size[0] // divisor, 2), *self.size[1:]))
+    def times(self, factor: float) -> "Shape":
+        """The same with a batch so many times larger, of two at least."""
+        return replace(self, size=(max(int(self.size[0] * factor), 2), *self.size[1:]))
 
 
 SHAPES: dict[pooling.Kind, dict[str, Shape]] = {
@@ -70,8 +72,12 @@ SHAPES: dict[pooling.Kind, dict[str, Shape]] = {
 BOXES = 64
 OPTIONS: dict[str, tuple[dict[str, float], ...]] = {"lp": ({"p": 3.0}, {"p": 2.5}, {"p": 2.7})}
 """With which an operator is timed once more, since its time depends on them."""
-PLACES = 3
-"""In memory, since a time depends on where arrays lie."""
+PLACES = {"cpu": 3, "cuda": 1}
+"""In memory, since on a CPU a time depends on where arrays lie."""
+LARGER = 8
+"""So many times the batch on a GPU."""
+AHEAD = 5_000_000
+"""Cycles of a GPU that its host has to launch a pass: some milliseconds."""
 
 Builder = Callable[[int, Shape], nn.Module]
 
@@ -149,6 +155,7 @@ class Case:
     label: str
     shape: Shape
     layout: str
+    device: str
 
     @property
     def title(self) -> str:
@@ -157,7 +164,7 @@ class Case:
 
     def input(self) -> Tensor:
         """Random numbers."""
-        x = torch.rand(self.shape.size)
+        x = torch.rand(self.shape.size, device=self.device)
         return x.contiguous(memory_format=LAYOUTS[self.layout]) if x.ndim == 4 else x
 
 
@@ -166,7 +173,7 @@ def measure(case: Case, seconds: float) -> Row:
     torch.manual_seed(0)
     name, shape, spec = case.operator, case.shape, pooling.spec(case.operator)
     channels = shape.size[-1] if spec.kind == "token" else shape.size[1]
-    boxes = region_boxes(shape) if spec.kind == "region" else ()
+    boxes = region_boxes(case) if spec.kind == "region" else ()
     window = {}
     if "kernel_size" in spec.options and spec.options["kernel_size"].default == 2:
         window = {"kernel_size": shape.kernel_size, "stride": shape.stride, "padding": shape.padding}
@@ -174,20 +181,21 @@ def measure(case: Case, seconds: float) -> Row:
     modules = {name: spec.build(channels, **window, **case.options)} | {
         each: build(channels, shape) for each, build in builders.items()
     }
+    modules = {each: module.to(case.device) for each, module in modules.items()}
     milliseconds: dict[str, float] = {}
     floors: dict[str, float] = {}
     compiled = spec.kind == "local" and pooling.backend().name == "native"
     peers: dict[str, dict[str, float]] = {each: {} for each in (*builders, *([FORMULA] if compiled else []))}
     for each_pass in PASSES:
         times: dict[str, list[float]] = {}
-        for place in range(PLACES):
+        for place in range(PLACES[case.device]):
             aside = torch.empty(place * 12_345)  # else the input would lie where it lay before
             x = case.input()
             candidates = {each: step(module, x, boxes, each_pass != "forward") for each, module in modules.items()}
             if compiled:
                 candidates[FORMULA] = by_formula(candidates[name])
             candidates["floor"] = floor(modules[name], x, boxes, each_pass != "forward")
-            for each, some in in_turns(candidates, seconds / PLACES).items():
+            for each, some in in_turns(candidates, seconds / PLACES[case.device], case.device).items():
                 times.setdefault(each, []).extend(some)
             del aside
         milliseconds[each_pass] = 1000 * statistics.median(times[name])
@@ -198,11 +206,12 @@ def measure(case: Case, seconds: float) -> Row:
     return Row(case.title, case.label, case.layout, milliseconds, floors, peers, saved)
 
 
-def region_boxes(shape: Shape) -> tuple[Tensor]:
+def region_boxes(case: Case) -> tuple[Tensor]:
     """Boxes spread over the maps of a batch."""
-    corner = torch.rand(BOXES, 2) * shape.size[-1] / 2
-    picture = torch.arange(BOXES) % shape.size[0]
-    return (torch.cat([picture[:, None], corner, corner + shape.size[-1] / 2], 1),)
+    pictures, *_, side = case.shape.size
+    corner = torch.rand(BOXES, 2) * side / 2
+    picture = torch.arange(BOXES) % pictures
+    return (torch.cat([picture[:, None], corner, corner + side / 2], 1).to(case.device),)
 
 
 def step(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool) -> Callable[[], None]:
@@ -240,6 +249,15 @@ def floor(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool)
     with torch.no_grad():
         output = torch.empty_like(module(x, *boxes))
     other = torch.empty_like(x)
+    if x.is_cuda:
+        half = torch.empty((x.numel() + output.numel()) // 2, device=x.device)
+        target = torch.empty_like(half)
+
+        def copy() -> None:
+            for _ in range(2 if backward else 1):
+                target.copy_(half)
+
+        return copy
 
     def stream() -> None:
         x.sum()
@@ -251,7 +269,7 @@ def floor(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool)
     return stream
 
 
-def in_turns(candidates: dict[str, Callable[[], None]], seconds: float) -> dict[str, list[float]]:
+def in_turns(candidates: dict[str, Callable[[], None]], seconds: float, device: str) -> dict[str, list[float]]:
     """Times of every candidate, in turns of another order each, since a candidate leaves the caches to the next.
 
     At least three turns, at most a hundred.
@@ -264,10 +282,23 @@ def in_turns(candidates: dict[str, Callable[[], None]], seconds: float) -> dict[
         if turn >= 3 and time.perf_counter() - started > seconds:
             break
         for name in random.Random(turn).sample(list(candidates), len(candidates)):
-            before = time.perf_counter()
-            candidates[name]()
-            times[name].append(time.perf_counter() - before)
+            times[name].append(seconds_of(candidates[name], device))
     return times
+
+
+def seconds_of(run: Callable[[], None], device: str) -> float:
+    """How long it takes; of a GPU that waits until the host has launched all of it."""
+    if device == "cpu":
+        before = time.perf_counter()
+        run()
+        return time.perf_counter() - before
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda._sleep(AHEAD)
+    start.record()
+    run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float:
@@ -281,7 +312,7 @@ def saved_bytes(module: nn.Module, x: Tensor, boxes: Iterable[Tensor]) -> int:
 
     def note(tensor: Tensor) -> Tensor:
         held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+        return tensor.detach()  # an output that its own graph holds would never be freed
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         output = module.train()(x.detach().requires_grad_(), *boxes)
@@ -330,26 +361,27 @@ def figures(numbers: Iterable[float]) -> str:
     return " / ".join(f"{number:.2g}" if number < 10 else f"{number:.0f}" for number in numbers)
 
 
-def environment() -> dict[str, Any]:
+def environment(device: str) -> dict[str, Any]:
     """What the figures depend on."""
     peers = {name for by_name in PEERS.values() for name in by_name}
     versions = {name: metadata.version(name.replace("_", "-")) for name in sorted(peers) if find_spec(name)}
     return {
         **provenance.environment(),
+        "device": device,
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "peers": versions,
         "dtype": "float32",
     }
 
 
-def heading(measured: dict[str, Any]) -> str:
+def heading(measured: dict[str, Any], factor: float) -> str:
     """What stands above the tables: the machine, and the shapes in their order, of local operators with the window."""
-    machine = f"{measured['processor']}, torch {measured['versions']['torch']}, {measured['dtype']}"
-    lines = [f"{machine}. Shapes, side by side:", ""]
+    machine = measured["processor" if measured["device"] == "cpu" else "gpu"]
+    lines = [f"{machine}, torch {measured['versions']['torch']}, {measured['dtype']}. Shapes, side by side:", ""]
     for kind, by_label in SHAPES.items():
         for label, shape in by_label.items():
             window = f" k{shape.kernel_size} s{shape.stride} p{shape.padding}" if kind == "local" else ""
-            lines.append(f"- {label} ({kind}): {shape.size}{window}")
+            lines.append(f"- {label} ({kind}): {shape.times(factor).size}{window}")
     return "\n".join([*lines, "", ""])
 
 
@@ -358,6 +390,7 @@ def main() -> int:
     assert PEERS.keys() <= set(pooling.names())
     parser = argparse.ArgumentParser(description="Time every operator beside the memory floor and its peers.")
     parser.add_argument("names", nargs="*", metavar="operator", help="which operators; all by default")
+    parser.add_argument("--device", choices=PLACES, default="cpu", help="cpu by default")
     parser.add_argument("--quick", action="store_true", help="an eighth of each batch, few turns; writes nothing")
     options = parser.parse_args()
     chosen = options.names or pooling.names()
@@ -369,8 +402,9 @@ def main() -> int:
     for library in sorted({name for peers in PEERS.values() for name in peers if not find_spec(name)}):
         console.print(f"peer {library} is not installed: left out")
     torch.set_num_threads(1)
+    factor = (LARGER if options.device == "cuda" else 1) / (8 if options.quick else 1)
     cases = [
-        Case(spec.name, extra, label, shape.part(8) if options.quick else shape, layout)
+        Case(spec.name, extra, label, shape.times(factor), layout, options.device)
         for spec in specs
         for extra in ({}, *OPTIONS.get(spec.name, ()))
         for label, shape in SHAPES[spec.kind].items()
@@ -379,10 +413,11 @@ def main() -> int:
     rows = [measure(case, 0.05 if options.quick else 0.3) for case in track(cases, "Timing", console=console)]
     console.print(Markdown(tables(rows)))
     if not options.quick:
-        measured = environment()
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        write_text(RESULTS / "operators.md", heading(measured) + tables(rows))
-        write_json(RESULTS / "operators.json", {"environment": measured, "rows": [asdict(row) for row in rows]})
+        measured = environment(options.device)
+        folder = RESULTS / provenance.machine_folder(options.device)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "operators.md", heading(measured, factor) + tables(rows))
+        write_json(folder / "operators.json", {"environment": measured, "rows": [asdict(row) for row in rows]})
     return 0
 
 

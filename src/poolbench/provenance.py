@@ -133,9 +133,9 @@ def environment() -> dict[str, Any]:
     }
 
 
-def machine_folder() -> str:
-    """What a folder of times taken on this machine is called: by its processor."""
-    name = re.sub(r"\(\w+\)|,.*", "", _processor())
+def machine_folder(device: str = "cpu") -> str:
+    """What a folder of times taken on this machine is called: by its processor, or by its GPU."""
+    name = torch.cuda.get_device_name() if device == "cuda" else re.sub(r"\(\w+\)|,.*", "", _processor())
     return re.sub(r"\W+", "_", name).lower()
 
 
