@@ -26,7 +26,7 @@ def test_regions_cover_the_map(pseudorandom: bool, overlapping: bool, size: int,
     torch.manual_seed(0)
     module = FractionalMax(ratio, pseudorandom, overlapping)
     for _ in range(20):
-        first, last, longest = module.regions(size, torch.device("cpu"))
+        first, last, longest = module.regions(size)
         lengths = (last - first + 1).tolist()
         assert len(lengths) == max(int(size / ratio), 1)
         assert first[0] == 0
@@ -48,7 +48,7 @@ def test_random_steps_are_each_as_often_the_longer_one() -> None:
     module, draws = FractionalMax(1.3, pseudorandom=False, overlapping=False), 4000
     longer = torch.zeros(10)
     for _ in range(draws):
-        first, last, _ = module.regions(13, torch.device("cpu"))
+        first, last, _ = module.regions(13)
         longer += last - first
     # Three of ten drawn without replacement: nine degrees of freedom, each region's variance enlarged by 10/9.
     assert ((longer - 0.3 * draws) ** 2).sum() / (0.3 * 0.7 * draws) * 9 / 10 < CHI_SQUARE[9]
@@ -58,7 +58,7 @@ def test_pseudorandom_regions_follow_a_uniform_shift() -> None:
     """6 positions in 4 disjoint regions, edges at ⌈1.5 (i + u)⌉: as often in each of their orders as u falls there."""
     torch.manual_seed(0)
     module, draws = FractionalMax(1.5, pseudorandom=True, overlapping=False), 3000
-    drawn = Counter(tuple(module.regions(6, torch.device("cpu"))[0].tolist()) for _ in range(draws))
+    drawn = Counter(tuple(module.regions(6)[0].tolist()) for _ in range(draws))
     shifts = [(number + 0.5) / 3000 for number in range(3000)]
     edges = ([ceil(1.5 * (i + shift)) - ceil(1.5 * shift) for i in range(4)] for shift in shifts)
     expected = Counter(map(tuple, edges))

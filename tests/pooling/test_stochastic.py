@@ -122,7 +122,7 @@ def test_evaluation_takes_what_the_coin_chose_more_often() -> None:
 @given(size=st.integers(1, 20), step=st.integers(1, 4), times=st.integers(1, 3))
 def test_every_strip_keeps_its_part(size: int, step: int, times: int) -> None:
     grid = step * times
-    places = kept(size, step, grid, torch.device("cpu"))
+    places = kept(size, step, grid)
     assert len(places) == -(-size // step)
     assert (places.diff() > 0).all()
     for start in range(0, size, grid):
@@ -130,7 +130,7 @@ def test_every_strip_keeps_its_part(size: int, step: int, times: int) -> None:
 
 
 def test_rows_are_drawn_evenly() -> None:
-    counts = torch.stack([kept(10, 2, 4, torch.device("cpu")) for _ in range(2000)]).flatten().bincount(minlength=10)
+    counts = torch.stack([kept(10, 2, 4) for _ in range(2000)]).flatten().bincount(minlength=10)
     assert p_value(counts[:8]) > ACCEPTED
     assert p_value(counts[8:]) > ACCEPTED
 

@@ -76,7 +76,7 @@ class BinMax(torch.autograd.Function):
 def bin_max(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The maximum of each bin, (N, C, H', W'), and the position r·W + c of the first that equals it."""
     if torch.compiler.is_exporting():  # ONNX has no adaptive maximum: written out as indexing
-        rows, columns = (edges(length, number, x.device) for length, number in zip(x.shape[-2:], size, strict=True))
+        rows, columns = (edges(length, number) for length, number in zip(x.shape[-2:], size, strict=True))
         return region_max(x, rows, columns)
     if torch.are_deterministic_algorithms_enabled():
         return BinMax.apply(x, size)
@@ -99,9 +99,9 @@ def edges_of(bins: list[tuple[int, int]]) -> list[int]:
     return [place for start, end in bins for place in (start, end - 1)]
 
 
-def edges(size: int, number: int, device: torch.device) -> Regions:
+def edges(size: int, number: int) -> Regions:
     """The bins of an axis as regions."""
-    first, end = torch.tensor(bins(size, number), device=device).T
+    first, end = torch.tensor(bins(size, number)).T
     return first, end - 1, max(stop - start for start, stop in bins(size, number))
 
 

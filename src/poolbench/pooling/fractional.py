@@ -45,6 +45,7 @@ def place(step: Tensor, axis: int, first: Tensor, last: Tensor) -> Tensor:
 
 def region_max(x: Tensor, rows: Regions, columns: Regions) -> tuple[Tensor, Tensor]:
     """The maximum of each region of a grid, (N, C, H', W'), and the position r·W + c of the first that equals it."""
+    rows, columns = ((first.to(x.device), last.to(x.device), longest) for first, last, longest in (rows, columns))
     across, column_step = RegionMax.apply(x, 3, *columns)
     value, row_step = RegionMax.apply(across, 2, *rows)
     row = place(row_step, 2, *rows[:2])
@@ -100,7 +101,7 @@ class FractionalMax(nn.Module):
         return f"ratio={self.ratio:.4g}, pseudorandom={self.pseudorandom}, overlapping={self.overlapping}"
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        rows, columns = (self.regions(size, x.device) for size in x.shape[-2:])
+        rows, columns = (self.regions(size) for size in x.shape[-2:])
         if self.return_indices:
             return region_max(x, rows, columns)
 
@@ -109,20 +110,20 @@ class FractionalMax(nn.Module):
 
         return cells(x, rows[2], columns[2], plan, lambda x: region_max(x, rows, columns)[0])
 
-    def regions(self, size: int, device: torch.device) -> Regions:
+    def regions(self, size: int) -> Regions:
         """First and last position of each region of an axis, as drawn for one batch, and the size of the longest."""
         number = max(int(size / self.ratio), 1)
         length = size - 1 if self.overlapping else size
-        edges = self._edges(length, number, device)
+        edges = self._edges(length, number)
         last = edges[1:] if self.overlapping else edges[1:] - 1
         return edges[:-1], last, -(-length // number) + self.overlapping
 
-    def _edges(self, length: int, number: int, device: torch.device) -> Tensor:
+    def _edges(self, length: int, number: int) -> Tensor:
         """a_0 = 0 to a_number = length, in steps that differ by 1 at most."""
         if self.training and not self.pseudorandom:
-            steps = length // number + (torch.randperm(number, device=device) < length % number).long()
+            steps = length // number + (torch.randperm(number) < length % number).long()
             return torch.cat([steps.new_zeros(1), steps.cumsum(0)])
-        shift = torch.rand((), dtype=torch.float64, device=device) if self.training else 0.5
-        places = torch.arange(number, dtype=torch.float64, device=device)
+        shift = torch.rand((), dtype=torch.float64) if self.training else 0.5
+        places = torch.arange(number, dtype=torch.float64)
         edges = ((places + shift) * length / number).ceil()
-        return torch.cat([(edges - edges[0]).long(), torch.full((1,), length, device=device)])
+        return torch.cat([(edges - edges[0]).long(), torch.full((1,), length)])

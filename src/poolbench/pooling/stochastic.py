@@ -223,20 +223,20 @@ class S3(Local):
         if not self.training:
             return F.avg_pool2d(maximum(x, self.dense), self.window.stride, ceil_mode=True)
         sizes = self.dense.shape(*x.shape[-2:])
-        rows, columns = (kept(*axis, x.device) for axis in zip(sizes, self.window.stride, self.grid, strict=True))
+        rows, columns = (kept(*axis) for axis in zip(sizes, self.window.stride, self.grid, strict=True))
 
         def picked(x: Tensor) -> Tensor:
-            largest = maximum(x, self.dense).index_select(2, rows).index_select(3, columns)
+            largest = maximum(x, self.dense).index_select(2, rows.to(x.device)).index_select(3, columns.to(x.device))
             return largest.contiguous(memory_format=layout(x))
 
         return cells(x, *self.dense.kernel, lambda: self.dense.edges(x.shape[-2:], rows, columns), picked)
 
 
-def kept(size: int, step: int, grid: int, device: torch.device) -> Tensor:
+def kept(size: int, step: int, grid: int) -> Tensor:
     """⌈size / step⌉ places in order, grid / step of them drawn from every strip of `grid`."""
     strips = -(-size // grid)
-    score = torch.rand(strips * grid, device=device)
+    score = torch.rand(strips * grid)
     score[size:] = 2  # beyond the map: last in the last strip
     order = score.unflatten(0, (strips, grid)).argsort(1)[:, : grid // step]
-    places = order + grid * torch.arange(strips, device=device)[:, None]
+    places = order + grid * torch.arange(strips)[:, None]
     return places.flatten()[: -(-size // step)].sort().values

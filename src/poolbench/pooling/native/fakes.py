@@ -67,6 +67,8 @@ def learned_backward(
 
 
 def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, keep: bool) -> tuple[Tensor, Tensor]:
+    if x.is_cuda:
+        return cells_on_gpu(x, rows, columns, last, keep)
     y = like(x, len(rows) // 2, len(columns) // 2, last, x.shape[0])
     number, lanes = len(rows) // 2 * (len(columns) // 2), lanes_of(x)
     halves = largest(rows) * largest(columns) <= 16  # two positions to a byte
@@ -79,6 +81,13 @@ def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, ke
     else:  # a plane's cells, or so many planes as a vector has lanes
         kept = whole(x.shape[0] * x.shape[1]) * (-(-number // 2) if halves else number)
     return y, torch.empty((kept if keep else 0, 1, 1, 1), dtype=torch.uint8, device=x.device)
+
+
+def cells_on_gpu(
+    x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, keep: bool
+) -> tuple[Tensor, Tensor]:
+    size = len(rows) // 2, len(columns) // 2, last
+    return like(x, *size, x.shape[0]), like(x, *size, x.shape[0] if keep else 0, torch.uint8)
 
 
 def lanes_of(x: Tensor) -> int:

@@ -15,10 +15,11 @@ BORDERS = ("zero", "reflect", "replicate", "circular")
 ON_CPU_TYPES = (torch.float32, torch.float64, torch.bfloat16)
 ON_GPU_TYPES = (*ON_CPU_TYPES, torch.float16)
 ON_GPU = (
-    *("max", "average", "mixed", "subsample", "lp", "stochastic", "expectation", "softpool", "median"),
-    *("blur", "max_blur", "average_blur"),
+    *("max", "average", "mixed", "coin", "subsample", "lp", "stochastic", "expectation", "softpool", "median"),
+    *("blur", "max_blur", "average_blur", "cells"),
+    *("detail_preserving", "adapool", "lp_learned", "ordinal", "lip", "gated"),
 )
-"""Operators that have a kernel for GPUs too, in gpu.py."""
+"""Operators that have a kernel for GPUs too, in `gpu`."""
 EVERY = 254
 """In place of a position: all of them, equally. A window of so many is left to the formula."""
 LOOKS = ("lp", "expectation", "softpool", "median", "max_blur")

@@ -21,8 +21,11 @@ SWITCH = "POOLBENCH_BACKEND"
 COMMAND = "python -m poolbench.pooling.native"
 TRITON = importlib.util.find_spec("triton") is not None
 """Kernels for GPUs can be compiled: torch for CUDA and for ROCm brings Triton along."""
-GPU_CALLS = ("slide", "slide_backward")
-"""Torch's operators that gpu.py holds kernels of."""
+GPU_CALLS = (
+    *("slide", "slide_backward", "learned", "learned_backward"),
+    *("cells", "cells_backward", "cells_taken"),
+)
+"""Torch's operators that `gpu` holds kernels of."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def _register() -> None:
 
 
 def _on_gpu(name: str) -> Callable[..., Any]:
-    """A function of gpu.py, imported with Triton when it is first called: a CPU needs neither."""
+    """A function of `gpu`, imported with Triton when it is first called: a CPU needs neither."""
 
     def run(*arguments: Any) -> Any:
         return getattr(importlib.import_module("poolbench.pooling.native.gpu"), name)(*arguments)

@@ -1,0 +1,373 @@
+"""Operators over windows, and filters of them."""
+
+from collections.abc import Sequence
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from poolbench.pooling.native import fakes
+from poolbench.pooling.native.gpu.filters import banded
+from poolbench.pooling.native.gpu.operators import EVERY, common, drawn, largest, part, to_number, uniform, value
+from poolbench.pooling.native.gpu.windows import (
+    NONE,
+    Plan,
+    filled,
+    launch,
+    places,
+    plan_of,
+    read,
+    run,
+    share,
+    sizes_of,
+    spot,
+    windows,
+    within,
+)
+from poolbench.pooling.native.operator import LOOKS
+from poolbench.pooling.window import wide
+
+OWN = 17
+"""Numbers of an operator's own plan; that of the windows that are blurred comes after it."""
+CHANNELS = 64
+"""As many channels of channels_last at once at most, where programs are given windows."""
+NUMBERS = 512
+"""As many windows times channels."""
+
+
+@triton.jit(do_not_specialize=["seed"])
+def _forward(
+    x,
+    y,
+    position,
+    extra,
+    seed,
+    other,
+    numbers,
+    lines,
+    height,
+    width,
+    rows,
+    columns,
+    channels,
+    planes,
+    PLAN: tl.constexpr,
+    LINES: tl.constexpr,
+    SIDE: tl.constexpr,
+):
+    """The operator of each window, and its position where the backward pass needs one; `y` or `position` may lack."""
+    place, live, picture, i, j, channel = places(lines, rows, columns, channels, PLAN, LINES, SIDE)
+    at = windows(picture, i, j, channel, live, height, width, channels, PLAN)
+    chosen = filled(at, NONE, tl.int32)
+    if PLAN.name == "max":
+        result, chosen, _ = largest(x, at, PLAN)
+    elif PLAN.name == "mixed":
+        top, chosen, total = largest(x, at, PLAN)
+        result = top * PLAN.number + total * share(at, PLAN) * (1 - PLAN.number)
+    elif PLAN.name == "coin":
+        heads = tl.load(extra + place, mask=live, other=0) != 0
+        top, chosen, total = largest(x, at, PLAN)
+        result = tl.where(heads, top, total * share(at, PLAN))
+        chosen = tl.where(heads, chosen, EVERY)
+    elif PLAN.name == "stochastic":
+        if extra is None:
+            chance = uniform(seed, place, PLAN)
+        else:
+            chance = tl.load(extra + place, mask=live, other=0).to(PLAN.real)
+        result, chosen = drawn(x, at, chance, PLAN)
+    else:
+        result = value(x, other, numbers, at, planes, PLAN)
+    if y is not None:
+        tl.store(y + place, result.to(y.dtype.element_ty), mask=live)
+    if position is not None:
+        tl.store(position + place, chosen.to(tl.uint8), mask=live)
+
+
+@triton.jit
+def _found(kept, window, holds, size, PLAN: tl.constexpr):
+    """What `common` found of these windows."""
+    count: tl.constexpr = PLAN.shared
+    found = (tl.load(kept + window, mask=holds, other=0),)
+    for k in tl.static_range(1, count):
+        found += (tl.load(kept + k * size + window, mask=holds, other=0),)
+    return found
+
+
+@triton.jit
+def _gather(
+    g,
+    x,
+    position,
+    other,
+    numbers,
+    to,
+    to_other,
+    kept,
+    lines,
+    height,
+    width,
+    rows,
+    columns,
+    channels,
+    planes,
+    PLAN: tl.constexpr,
+    LINES: tl.constexpr,
+    SIDE: tl.constexpr,
+):
+    """The gradient of the input, from the windows that hold each of its numbers; that of a second map beside it."""
+    place, live, picture, row, column, channel = places(lines, height, width, channels, PLAN, LINES, SIDE)
+    row, column = row + PLAN.top, column + PLAN.left
+    total, besides = tl.full(place.shape, 0, PLAN.real), tl.full(place.shape, 0, PLAN.real)
+    if x is not None:
+        own = tl.load(x + place, mask=live, other=0).to(PLAN.real)
+    for q in tl.range(PLAN.over, loop_unroll_factor=PLAN.unroll_over):
+        i, j = row // PLAN.sh - q // PLAN.columns_over, column // PLAN.sw - q % PLAN.columns_over
+        r, c = row - i * PLAN.sh, column - j * PLAN.sw
+        holds = live & within(i, rows) & within(j, columns)
+        holds = holds & (r % PLAN.dh == 0) & (r // PLAN.dh < PLAN.kh) & (c % PLAN.dw == 0) & (c // PLAN.dw < PLAN.kw)
+        t = r // PLAN.dh * PLAN.kw + c // PLAN.dw
+        at = windows(picture, i, j, channel, holds, height, width, channels, PLAN)
+        window = ((picture * rows + i) * columns + j) * channels + channel
+        given = tl.full(place.shape, 0, PLAN.real)
+        if g is not None:
+            given = tl.load(g + window, mask=holds, other=0).to(PLAN.real)
+        if position is None:
+            chosen = t == PLAN.centre
+        else:
+            lies = tl.load(position + window, mask=holds, other=NONE).to(tl.int32)
+            chosen = lies == t
+        if PLAN.name == "max" or PLAN.name == "stochastic" or PLAN.name == "subsample":
+            total += tl.where(chosen, given, 0)
+        elif PLAN.name == "average":
+            total += given * share(at, PLAN)
+        elif PLAN.name == "mixed":
+            total += given * share(at, PLAN) * (1 - PLAN.number) + tl.where(chosen, given * PLAN.number, 0)
+        elif PLAN.name == "coin":
+            total += tl.where(lies == EVERY, given * share(at, PLAN), tl.where(chosen, given, 0))
+        else:
+            found = _found(kept, window, holds, rows * columns * planes, PLAN)
+            one, another = part(x, other, numbers, at, own, t, found, planes, PLAN)
+            total += tl.where(holds, one, 0)
+            besides += tl.where(holds, another, 0)
+    tl.store(to + place, total.to(to.dtype.element_ty), mask=live)
+    if to_other is not None:
+        tl.store(to_other + place, besides.to(to_other.dtype.element_ty), mask=live)
+
+
+@triton.jit
+def _add(one, other):
+    return one + other
+
+
+@triton.jit
+def _spread(
+    g,
+    x,
+    other,
+    numbers,
+    to,
+    to_other,
+    sums,
+    kept,
+    height,
+    width,
+    rows,
+    columns,
+    channels,
+    planes,
+    LEARNED: tl.constexpr,
+    PLAN: tl.constexpr,
+    WINDOWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """What windows of a picture give to the numbers that they hold, and to each of the LEARNED ones.
+
+    Where windows meet, `to` lacks, and what `common` finds is `kept` instead.
+    """
+    picture, chunk = tl.program_id(0), tl.program_id(1)
+    if PLAN.exact:
+        picture = picture.to(tl.int64)
+    window = chunk * WINDOWS + tl.arange(0, WINDOWS)[None, :]
+    side = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
+    channel = side[:, None]
+    live = (window < rows * columns) & (channel < channels)
+    at = windows(picture, window // columns, window % columns, channel, live, height, width, channels, PLAN)
+    place = (picture * rows * columns + window) * channels + channel
+    given = tl.load(g + place, mask=live, other=0).to(PLAN.real)
+    found = common(x, other, numbers, at, given, planes, PLAN)
+    if to is not None:
+        for t in tl.range(PLAN.count, loop_unroll_factor=PLAN.unroll):
+            v, inside = read(x, at, t, PLAN)
+            one, another = part(x, other, numbers, at, v, t, found, planes, PLAN)
+            to_place, _ = spot(at, t, PLAN)
+            tl.store(to + to_place, one.to(to.dtype.element_ty), mask=inside)
+            if to_other is not None:
+                tl.store(to_other + to_place, another.to(to_other.dtype.element_ty), mask=inside)
+    else:
+        count: tl.constexpr = PLAN.shared
+        for k in tl.static_range(count):
+            tl.store(kept + k * (rows * columns * planes) + place, found[k] + given * 0, mask=live)
+    for k in tl.static_range(LEARNED):
+        each = tl.where(live, to_number(x, other, numbers, at, found, k, planes, PLAN), 0)
+        sum_place = (k * tl.num_programs(1) + chunk) * planes + picture * channels + side
+        tl.store(sums + sum_place, tl.reduce(each, 1, _add), mask=side < channels)
+
+
+def slide(
+    x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float, keep: bool
+) -> tuple[Tensor, Tensor]:
+    """The operator `name` of each window of `x`, (N, C, H, W) to (N, C, H', W'), and what the backward pass keeps."""
+    y, position = fakes.slide(x, extra, name, plan, number, keep)
+    if len(plan) > OWN:
+        assert extra is not None
+        _blur(x, y, extra, name, plan)
+        return y, position
+    seed = 0
+    if extra is not None and not extra.is_floating_point():
+        seed, extra = int(extra), None
+    kept = position if len(position) else None
+    forward(x, y, kept, extra, seed, None, None, plan_of(name, plan, number, x, y), plan)
+    return y, position
+
+
+def slide_backward(
+    g: Tensor,
+    x: Tensor | None,
+    position: Tensor | None,
+    extra: Tensor | None,
+    name: str,
+    plan: Sequence[int],
+    height: int,
+    width: int,
+    number: float,
+) -> Tensor:
+    """The gradient of the input (N, C, H, W), from that of the output and what the forward pass kept."""
+    if len(plan) > OWN:
+        assert extra is not None
+        return _blur_backward(g, x, extra, name, plan, height, width)
+    if name in LOOKS:
+        assert x is not None
+        return backward(g, x, None, None, name, plan, number)[0]
+    to = fakes.slide_backward(g, x, position, extra, name, plan, height, width, number)
+    _gathered(g, None, position, None, None, to, None, None, plan_of(name, plan, number, to, g), plan)
+    return to
+
+
+def forward(
+    x: Tensor,
+    y: Tensor | None,
+    position: Tensor | None,
+    extra: Tensor | None,
+    seed: int,
+    other: Tensor | None,
+    numbers: Tensor | None,
+    compiled: Plan,
+    plan: Sequence[int],
+) -> None:
+    """Of each window the output `y`, its position, or both."""
+    target = y if y is not None else position
+    assert target is not None
+    sizes = *sizes_of(x, plan), x.shape[0] * x.shape[1]
+    launch(_forward, target, sizes, x, y, position, extra, seed, other, numbers, PLAN=compiled)
+
+
+def backward(
+    g: Tensor,
+    x: Tensor,
+    other: Tensor | None,
+    numbers: Tensor | None,
+    name: str,
+    plan: Sequence[int],
+    number: float,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The gradients of the input, of a second map and of learned numbers, by kernels that look at the input again."""
+    compiled = plan_of(name, plan, number, x, g)
+    apart = compiled.over == 1
+    made = torch.empty_like if apart and _tiled(compiled, plan, x) else torch.zeros_like
+    to = made(x)
+    to_other = None if other is None else made(other)
+    if apart:
+        return to, to_other, _spread_out(g, x, other, numbers, to, to_other, None, compiled, plan)
+    kept = torch.empty((compiled.shared, g.numel()), dtype=wide(x[:0]).dtype, device=x.device)
+    to_numbers = _spread_out(g, x, other, numbers, None, None, kept, compiled, plan)
+    _gathered(None, x, None, other, numbers, to, to_other, kept, compiled, plan)
+    return to, to_other, to_numbers
+
+
+def _tiled(compiled: Plan, plan: Sequence[int], x: Tensor) -> bool:
+    """Whether windows that do not meet hold every number."""
+    filled = compiled.kh * plan[8], compiled.kw * plan[9]
+    return compiled.whole and compiled.count == compiled.sh * compiled.sw and filled == tuple(x.shape[2:])
+
+
+def _gathered(
+    g: Tensor | None,
+    x: Tensor | None,
+    position: Tensor | None,
+    other: Tensor | None,
+    numbers: Tensor | None,
+    to: Tensor,
+    to_other: Tensor | None,
+    kept: Tensor | None,
+    compiled: Plan,
+    plan: Sequence[int],
+) -> None:
+    sizes = *sizes_of(to, plan), to.shape[0] * to.shape[1]
+    launch(_gather, to, sizes, g, x, position, other, numbers, to, to_other, kept, PLAN=compiled)
+
+
+def _spread_out(
+    g: Tensor,
+    x: Tensor,
+    other: Tensor | None,
+    numbers: Tensor | None,
+    to: Tensor | None,
+    to_other: Tensor | None,
+    kept: Tensor | None,
+    compiled: Plan,
+    plan: Sequence[int],
+) -> Tensor | None:
+    """The gradient of the learned numbers (count, N, C), if there are such; it writes those of the maps."""
+    height, width, rows, columns, channels = sizes_of(x, plan)
+    planes = x.shape[0] * x.shape[1]
+    side = min(triton.next_power_of_2(channels), CHANNELS)
+    many = min(triton.next_power_of_2(rows * columns), NUMBERS // side)
+    grid = planes // channels, triton.cdiv(rows * columns, many), triton.cdiv(channels, side)
+    count = 0 if numbers is None else len(numbers)
+    sums = None if numbers is None else numbers.new_empty(count, grid[1], *x.shape[:2])
+    run(
+        *(_spread, x, grid, g, x, other, numbers, to, to_other, sums, kept),
+        *(height, width, rows, columns, channels, planes),
+        **{"LEARNED": count, "PLAN": compiled, "WINDOWS": many, "CHANNELS": side},
+    )
+    return None if sums is None else sums.sum(1)
+
+
+def _blur(x: Tensor, y: Tensor, taps: Tensor, name: str, plan: Sequence[int]) -> None:
+    """A filter of windows' maxima, which are written out before, or means, whose windows the filter takes in."""
+    inner = (*plan[OWN:], plan[16])
+    if name == "max_blur":
+        dense = fakes.like(x, inner[8], inner[9], plan[16], len(x))
+        forward(x, dense, None, None, 0, None, None, plan_of("max", inner, 0.0, x, dense), inner)
+        x = dense
+    banded(x, y, taps, plan[:OWN], None if name == "max_blur" else inner, False)
+
+
+def _blur_backward(
+    g: Tensor, x: Tensor | None, taps: Tensor, name: str, plan: Sequence[int], height: int, width: int
+) -> Tensor:
+    """Of maxima: the gradient of each one, where it lies, and what each number receives from them."""
+    inner = (*plan[OWN:], plan[16])
+    to = fakes.like(g, height, width, plan[16], len(g))
+    if name != "max_blur":
+        banded(g, to, taps, plan[:OWN], inner, True)
+        return to
+    assert x is not None
+    between = fakes.like(wide(x[:0]), inner[8], inner[9], plan[16], len(x))
+    banded(g, between, taps, plan[:OWN], None, True)
+    position = fakes.like(x, inner[8], inner[9], plan[16], len(x), torch.uint8)
+    compiled = plan_of("max", inner, 0.0, x, between)
+    forward(x, None, position, None, 0, None, None, compiled, inner)
+    _gathered(between, None, position, None, None, to, None, None, compiled, inner)
+    return to
