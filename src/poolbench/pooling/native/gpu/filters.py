@@ -13,13 +13,24 @@ from poolbench.pooling.native.operator import BORDERS
 
 
 @triton.jit
+def _weight(parts, taps, place, live, PLAN: tl.constexpr, TAPS: tl.constexpr):
+    """The weight at a place of a table, of its part of every tap."""
+    total = tl.full(place.shape, 0, PLAN.real)
+    for t in tl.static_range(TAPS):
+        part = tl.load(parts + place * TAPS + t, mask=live, other=0).to(PLAN.real)
+        total += part * tl.load(taps + t).to(PLAN.real)
+    return total
+
+
+@triton.jit
 def _banded(
     x,
     y,
+    taps,
     row_places,
-    row_weights,
+    row_parts,
     column_places,
-    column_weights,
+    column_parts,
     lines,
     height,
     width,
@@ -29,20 +40,21 @@ def _banded(
     PLAN: tl.constexpr,
     TALL: tl.constexpr,
     WIDE: tl.constexpr,
+    TAPS: tl.constexpr,
     LINES: tl.constexpr,
     SIDE: tl.constexpr,
 ):
-    """Each number of `y` from the TALL rows and the WIDE columns of `x` that it is made of, by their weights."""
+    """Each number of `y` from the TALL rows and the WIDE columns of `x` that it is made of, by their parts of taps."""
     place, live, picture, i, j, channel = places(lines, rows, columns, channels, PLAN, LINES, SIDE)
     first = picture * height * width * channels + channel
     total = tl.full(place.shape, 0, PLAN.real)
     for p in tl.static_range(TALL):
         row = tl.load(row_places + i * TALL + p)
-        down = tl.load(row_weights + i * TALL + p).to(PLAN.real)
+        down = _weight(row_parts, taps, i * TALL + p, i < rows, PLAN, TAPS)
         part = tl.full(place.shape, 0, PLAN.real)
         for q in tl.static_range(WIDE):
             column = tl.load(column_places + j * WIDE + q, mask=j < columns, other=-1)
-            along = tl.load(column_weights + j * WIDE + q, mask=j < columns, other=0).to(PLAN.real)
+            along = _weight(column_parts, taps, j * WIDE + q, j < columns, PLAN, TAPS)
             source = first + (row * width + column) * channels
             there = live & (row >= 0) & (column >= 0)
             part += tl.load(x + source, mask=there, other=0).to(PLAN.real) * along
@@ -59,12 +71,11 @@ def banded(x: Tensor, y: Tensor, taps: Tensor, plan: Sequence[int], inner: Seque
         if inner is not None:
             means = inner[axis], inner[6 + axis], inner[10 + 2 * axis], inner[11 + 2 * axis], inner[8 + axis]
         filtered = plan[axis], plan[2 + axis], plan[15], plan[8 + axis]
-        found, mixture = _table(size, *filtered, means, back, taps.dtype, x.device)
-        tables += [found, mixture @ taps]
+        tables += _table(size, *filtered, means, back, taps.dtype, x.device)
     pixels = (1, 1, 1, 1, 1, 1, 0, 0, *y.shape[2:], 0, 0, 0, 0, -1, 0, plan[16])
     sizes = *x.shape[2:], *y.shape[2:], x.shape[1] if plan[16] else 1
-    most = {"TALL": tables[0].shape[1], "WIDE": tables[2].shape[1]}
-    launch(_banded, y, sizes, x, y, *tables, PLAN=plan_of("filter", pixels, 0.0, x, y), **most)
+    most = {"TALL": tables[0].shape[1], "WIDE": tables[2].shape[1], "TAPS": len(taps)}
+    launch(_banded, y, sizes, x, y, taps, *tables, PLAN=plan_of("filter", pixels, 0.0, x, y), **most)
 
 
 @lru_cache(256)

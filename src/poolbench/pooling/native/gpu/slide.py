@@ -179,19 +179,26 @@ def _spread(
     LEARNED: tl.constexpr,
     PLAN: tl.constexpr,
     WINDOWS: tl.constexpr,
-    CHANNELS: tl.constexpr,
+    PLANES: tl.constexpr,
 ):
-    """What windows of a picture give to the numbers that they hold, and to each of the LEARNED ones.
+    """What windows of some planes give to the numbers that they hold, and to each of the LEARNED ones.
 
-    Where windows meet, `to` lacks, and what `common` finds is `kept` instead.
+    Where windows meet, `to` lacks, and what `common` finds is `kept` instead. The first axis is as in `places`.
     """
-    picture, chunk = tl.program_id(0), tl.program_id(1)
+    start, chunk = tl.program_id(0), tl.program_id(1)
     if PLAN.exact:
-        picture = picture.to(tl.int64)
-    window = chunk * WINDOWS + tl.arange(0, WINDOWS)[None, :]
-    side = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
-    channel = side[:, None]
-    live = (window < rows * columns) & (channel < channels)
+        start = start.to(tl.int64)
+    window, some = chunk * WINDOWS + tl.arange(0, WINDOWS), tl.arange(0, PLANES)
+    if PLAN.last:
+        side = tl.program_id(2) * PLANES + some
+        window, channel, picture = window[None, :], side[:, None], start
+        plane, present = start * channels + side, side < channels
+        live = (window < rows * columns) & present[:, None]
+    else:
+        plane = start * PLANES + some
+        window, channel, picture = window[:, None], 0, plane[None, :]
+        present = plane < planes
+        live = (window < rows * columns) & present[None, :]
     at = windows(picture, window // columns, window % columns, channel, live, height, width, channels, PLAN)
     place = (picture * rows * columns + window) * channels + channel
     given = tl.load(g + place, mask=live, other=0).to(PLAN.real)
@@ -210,8 +217,8 @@ def _spread(
             tl.store(kept + k * (rows * columns * planes) + place, found[k] + given * 0, mask=live)
     for k in tl.static_range(LEARNED):
         each = tl.where(live, to_number(x, other, numbers, at, found, k, planes, PLAN), 0)
-        sum_place = (k * tl.num_programs(1) + chunk) * planes + picture * channels + side
-        tl.store(sums + sum_place, tl.reduce(each, 1, _add), mask=side < channels)
+        total = tl.reduce(each, 1 if PLAN.last else 0, _add)
+        tl.store(sums + (k * tl.num_programs(1) + chunk) * planes + plane, total, mask=present)
 
 
 def slide(
@@ -331,15 +338,22 @@ def _spread_out(
     """The gradient of the learned numbers (count, N, C), if there are such; it writes those of the maps."""
     height, width, rows, columns, channels = sizes_of(x, plan)
     planes = x.shape[0] * x.shape[1]
-    side = min(triton.next_power_of_2(channels), CHANNELS)
-    many = min(triton.next_power_of_2(rows * columns), NUMBERS // side)
-    grid = planes // channels, triton.cdiv(rows * columns, many), triton.cdiv(channels, side)
+    many = triton.next_power_of_2(rows * columns)
+    if compiled.last:
+        side = min(triton.next_power_of_2(channels), CHANNELS)
+        many = min(many, NUMBERS // side)
+        first, third = x.shape[0], triton.cdiv(channels, side)
+    else:
+        many = min(many, NUMBERS)
+        side = NUMBERS // many
+        first, third = triton.cdiv(planes, side), 1
+    grid = first, triton.cdiv(rows * columns, many), third
     count = 0 if numbers is None else len(numbers)
     sums = None if numbers is None else numbers.new_empty(count, grid[1], *x.shape[:2])
     run(
         *(_spread, x, grid, g, x, other, numbers, to, to_other, sums, kept),
         *(height, width, rows, columns, channels, planes),
-        **{"LEARNED": count, "PLAN": compiled, "WINDOWS": many, "CHANNELS": side},
+        **{"LEARNED": count, "PLAN": compiled, "WINDOWS": many, "PLANES": side},
     )
     return None if sums is None else sums.sum(1)
 

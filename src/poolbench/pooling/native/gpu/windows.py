@@ -180,8 +180,8 @@ def _divided(start, along, size, PLAN: tl.constexpr):
 def places(lines, height, width, channels, PLAN: tl.constexpr, LINES: tl.constexpr, SIDE: tl.constexpr):
     """The places of the numbers of this program, whether there are such; their pictures, rows, columns and channels.
 
-    A line is a row of a plane, or a pixel's channels. It goes along the first axis, of which Triton takes numbers that
-    it does not know to lie side by side first.
+    A line is a row of a plane, or a pixel's channels. Its numbers go along the first axis: neighbouring threads take
+    those, where Triton does not know which numbers lie side by side.
     """
     start, along = tl.program_id(0), tl.arange(0, LINES)[None, :]
     side = tl.program_id(1) * SIDE + tl.arange(0, SIDE)[:, None]
