@@ -146,7 +146,7 @@ def _gather(
         elif PLAN.name == "coin":
             total += tl.where(lies == EVERY, given * share(at, PLAN), tl.where(chosen, given, 0))
         else:
-            found = _found(kept, window, holds, rows * columns * planes, PLAN)
+            found = _found(kept, window, holds, (window * 0 + rows) * columns * planes, PLAN)
             one, another = part(x, other, numbers, at, own, t, found, planes, PLAN)
             total += tl.where(holds, one, 0)
             besides += tl.where(holds, another, 0)
@@ -214,7 +214,7 @@ def _spread(
     else:
         count: tl.constexpr = PLAN.shared
         for k in tl.static_range(count):
-            tl.store(kept + k * (rows * columns * planes) + place, found[k] + given * 0, mask=live)
+            tl.store(kept + k * ((place * 0 + rows) * columns * planes) + place, found[k].to(PLAN.real), mask=live)
     for k in tl.static_range(LEARNED):
         each = tl.where(live, to_number(x, other, numbers, at, found, k, planes, PLAN), 0)
         total = tl.reduce(each, 1 if PLAN.last else 0, _add)
@@ -297,6 +297,7 @@ def backward(
     if apart:
         return to, to_other, _spread_out(g, x, other, numbers, to, to_other, None, compiled, plan)
     kept = torch.empty((compiled.shared, g.numel()), dtype=wide(x[:0]).dtype, device=x.device)
+    compiled = plan_of(name, plan, number, x, g, kept)
     to_numbers = _spread_out(g, x, other, numbers, None, None, kept, compiled, plan)
     _gathered(None, x, None, other, numbers, to, to_other, kept, compiled, plan)
     return to, to_other, to_numbers
