@@ -18,7 +18,7 @@ def learned(x: Tensor, other: Tensor | None, numbers: Tensor, name: str, plan: S
     """The operator `name` of each window of `x`, (N, C, H, W) to (N, C, H', W'), and of a second map beside it."""
     y = fakes.learned(x, other, numbers, name, plan, number)
     normal = None if other is None else _normalised(other)[0]
-    forward(x, y, None, None, 0, normal, numbers, plan_of(name, plan, number, x, y), plan)
+    forward(x, plan_of(name, plan, number, x, y), plan, y=y, other=normal, numbers=numbers)
     return y
 
 

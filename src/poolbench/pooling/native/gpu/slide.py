@@ -234,7 +234,7 @@ def slide(
     if extra is not None and not extra.is_floating_point():
         seed, extra = int(extra), None
     kept = position if len(position) else None
-    forward(x, y, kept, extra, seed, None, None, plan_of(name, plan, number, x, y), plan)
+    forward(x, plan_of(name, plan, number, x, y), plan, y=y, position=kept, extra=extra, seed=seed)
     return y, position
 
 
@@ -257,20 +257,21 @@ def slide_backward(
         assert x is not None
         return backward(g, x, None, None, name, plan, number)[0]
     to = fakes.slide_backward(g, x, position, extra, name, plan, height, width, number)
-    _gathered(g, None, position, None, None, to, None, None, plan_of(name, plan, number, to, g), plan)
+    _gathered(to, plan_of(name, plan, number, to, g), plan, g=g, position=position)
     return to
 
 
 def forward(
     x: Tensor,
-    y: Tensor | None,
-    position: Tensor | None,
-    extra: Tensor | None,
-    seed: int,
-    other: Tensor | None,
-    numbers: Tensor | None,
     compiled: Plan,
     plan: Sequence[int],
+    *,
+    y: Tensor | None = None,
+    position: Tensor | None = None,
+    extra: Tensor | None = None,
+    seed: int = 0,
+    other: Tensor | None = None,
+    numbers: Tensor | None = None,
 ) -> None:
     """Of each window the output `y`, its position, or both."""
     target = y if y is not None else position
@@ -291,15 +292,16 @@ def backward(
     """The gradients of the input, of a second map and of learned numbers, by kernels that look at the input again."""
     compiled = plan_of(name, plan, number, x, g)
     apart = compiled.over == 1
-    made = torch.empty_like if apart and _tiled(compiled, plan, x) else torch.zeros_like
+    made = torch.zeros_like if apart and not _tiled(compiled, plan, x) else torch.empty_like
     to = made(x)
     to_other = None if other is None else made(other)
+    read_too = {"other": other, "numbers": numbers}
     if apart:
-        return to, to_other, _spread_out(g, x, other, numbers, to, to_other, None, compiled, plan)
+        return to, to_other, _spread_out(g, x, compiled, plan, **read_too, to=to, to_other=to_other)
     kept = torch.empty((compiled.shared, g.numel()), dtype=wide(x[:0]).dtype, device=x.device)
     compiled = plan_of(name, plan, number, x, g, kept)
-    to_numbers = _spread_out(g, x, other, numbers, None, None, kept, compiled, plan)
-    _gathered(None, x, None, other, numbers, to, to_other, kept, compiled, plan)
+    to_numbers = _spread_out(g, x, compiled, plan, **read_too, kept=kept)
+    _gathered(to, compiled, plan, x=x, **read_too, to_other=to_other, kept=kept)
     return to, to_other, to_numbers
 
 
@@ -310,16 +312,17 @@ def _tiled(compiled: Plan, plan: Sequence[int], x: Tensor) -> bool:
 
 
 def _gathered(
-    g: Tensor | None,
-    x: Tensor | None,
-    position: Tensor | None,
-    other: Tensor | None,
-    numbers: Tensor | None,
     to: Tensor,
-    to_other: Tensor | None,
-    kept: Tensor | None,
     compiled: Plan,
     plan: Sequence[int],
+    *,
+    g: Tensor | None = None,
+    x: Tensor | None = None,
+    position: Tensor | None = None,
+    other: Tensor | None = None,
+    numbers: Tensor | None = None,
+    to_other: Tensor | None = None,
+    kept: Tensor | None = None,
 ) -> None:
     sizes = *sizes_of(to, plan), to.shape[0] * to.shape[1]
     launch(_gather, to, sizes, g, x, position, other, numbers, to, to_other, kept, PLAN=compiled)
@@ -328,13 +331,14 @@ def _gathered(
 def _spread_out(
     g: Tensor,
     x: Tensor,
-    other: Tensor | None,
-    numbers: Tensor | None,
-    to: Tensor | None,
-    to_other: Tensor | None,
-    kept: Tensor | None,
     compiled: Plan,
     plan: Sequence[int],
+    *,
+    other: Tensor | None,
+    numbers: Tensor | None,
+    to: Tensor | None = None,
+    to_other: Tensor | None = None,
+    kept: Tensor | None = None,
 ) -> Tensor | None:
     """The gradient of the learned numbers (count, N, C), if there are such; it writes those of the maps."""
     height, width, rows, columns, channels = sizes_of(x, plan)
@@ -364,7 +368,7 @@ def _blur(x: Tensor, y: Tensor, taps: Tensor, name: str, plan: Sequence[int]) ->
     inner = (*plan[OWN:], plan[16])
     if name == "max_blur":
         dense = fakes.like(x, inner[8], inner[9], plan[16], len(x))
-        forward(x, dense, None, None, 0, None, None, plan_of("max", inner, 0.0, x, dense), inner)
+        forward(x, plan_of("max", inner, 0.0, x, dense), inner, y=dense)
         x = dense
     banded(x, y, taps, plan[:OWN], None if name == "max_blur" else inner, False)
 
@@ -383,6 +387,6 @@ def _blur_backward(
     banded(g, between, taps, plan[:OWN], None, True)
     position = fakes.like(x, inner[8], inner[9], plan[16], len(x), torch.uint8)
     compiled = plan_of("max", inner, 0.0, x, between)
-    forward(x, None, position, None, 0, None, None, compiled, inner)
-    _gathered(between, None, position, None, None, to, None, None, compiled, inner)
+    forward(x, compiled, inner, position=position)
+    _gathered(to, compiled, inner, g=between, position=position)
     return to
