@@ -97,3 +97,8 @@ def test_environment_says_what_a_result_depends_on():
 def test_a_machine_is_named_as_a_folder_is(monkeypatch, processor, folder):
     monkeypatch.setattr(provenance, "_processor", lambda: processor)
     assert provenance.machine_folder() == folder
+
+
+def test_a_gpu_is_too(monkeypatch):
+    monkeypatch.setattr(provenance.torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
+    assert provenance.machine_folder("cuda") == "nvidia_h100_80gb_hbm3"

@@ -1,4 +1,5 @@
 import time
+import weakref
 from itertools import accumulate
 
 import pytest
@@ -26,6 +27,23 @@ def test_counts_of_a_network_that_can_be_counted_by_hand():
     assert 0 < found.forward < found.step
     assert 0 < found.pool_step < found.step
     assert found.yardstick_ms > 0
+
+
+def test_what_was_kept_for_the_backward_pass_is_let_go_of():
+    made = []
+
+    class Exponential(nn.Module):
+        """Keeps its output."""
+
+        def forward(self, x):
+            y = x.exp()
+            made.append(weakref.ref(y))
+            return y
+
+    network = nn.Sequential(Exponential(), nn.Flatten(), nn.Linear(48, 2))
+    cost(network, {"pool": network[0]}, torch.zeros(2, 3, 4, 4), yardstick(3))
+    assert made
+    assert not any(output() is not None for output in made)
 
 
 def test_a_machine_that_is_slower_in_some_turns_changes_no_multiple(monkeypatch):
