@@ -11,12 +11,11 @@ void backward(const Task& task, const Out* g, const u8* position, Out* to) {
     if (Add || task.maps.last) gather.emplace(task, members);
     share<A>(task.maps,
         [&](i64 begin, i64 end) {
-            if constexpr (Add)
-                gather_planes<Op, A, Out>(task, *gather, g, position, to, begin, end);
-            else if (task.tiled())
-                backward_tiles<Op, A, Out>(task, members, nullptr, g, position, to, begin, end);
-            else
-                backward_planes<Op, false, A, Out>(task, members, nullptr, g, position, to, begin, end);
+            if constexpr (Add) return gather_planes<Op, A, Out>(task, *gather, g, position, to, begin, end);
+            if constexpr (!Add && std::is_same_v<A, float>)
+                if (task.tiled())
+                    return backward_tiles<Op, A, Out>(task, members, nullptr, g, position, to, begin, end);
+            if constexpr (!Add) backward_planes<Op, false, A, Out>(task, members, nullptr, g, position, to, begin, end);
         },
         [&](i64 picture, i64 first, i64 channels) {
             gather_pixels<Op, A, Out>(task, *gather, g, position, to, picture, first, channels);
@@ -35,10 +34,10 @@ Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> p
         return to;
     }
     const bool found = by_name(name, [&](auto op) {
-        using Op = decltype(op);
-        if constexpr (Op::looks) {
+        if constexpr (decltype(op)::looks) {
             look_back(name, {task, g, x, to.data_ptr()});
         } else {
+            using Op = typename decltype(op)::Back;
             STD_TORCH_CHECK(position.has_value() || !Op::keeps, "poolbench: the backward of ", name, " needs positions");
             by_type(g.scalar_type(), [&](auto a, auto out) {
                 using A = decltype(a);

@@ -74,8 +74,8 @@ void Blurred::forward(const void* x, void* y, i64 begin, i64 end) const {
         for (i64 slab = begin; slab < end; slab++) {
             const A* from = taken.from(x, slab);
             A* to = given.to(y, slab);
-            const bool done = fits && fused.forward(from, to, [&](i64 until) INLINED { taken.take(x, until); },
-                [&](i64 until) INLINED { given.give(y, until); });
+            const bool done = fits && fused.forward(from, to, [&](i64 until) { taken.take(x, until); },
+                [&](i64 until) { given.give(y, until); });
             if (done) continue;
             if (any.past) settled();
             if (!all) all.emplace(slabs, pixels, pixels);
@@ -103,7 +103,7 @@ void Blurred::backward(const void* x, const void* g, void* to, i64 begin, i64 en
         }
         const Slabs<A, Out> slabs(dense.maps, threads);
         BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)to, pixels), true);
-        const bool fits = BlurredMaxima<A>::fits(*this, any.filter);
+        const bool fits = maximum && dense.window.kh > 1 && BlurredMaxima<A>::fits(*this, any.filter);
         const i64 rows = fits ? rows_held(slabs, dense.maps, dense.window.kh) : 0, held = rows * dense.maps.w;
         const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, rows, any.past);
         Copy<A, Out> taken(slabs, pixels, held), gradient(slabs, results, results), given(slabs, pixels, held);
@@ -111,8 +111,8 @@ void Blurred::backward(const void* x, const void* g, void* to, i64 begin, i64 en
         for (i64 slab = begin; slab < end; slab++) {
             const A *from = fits ? taken.from(x, slab) : nullptr, *back = gradient.from(g, slab);
             A* into = given.to(to, slab);
-            const bool done = fits && fused.backward(from, back, into, [&](i64 until) INLINED { taken.take(x, until); },
-                [&](i64 until) INLINED { gradient.take(g, until); }, [&](i64 until) INLINED { given.give(to, until); });
+            const bool done = fits && fused.backward(from, back, into, [&](i64 until) { taken.take(x, until); },
+                [&](i64 until) { gradient.take(g, until); }, [&](i64 until) { given.give(to, until); });
             if (done) continue;
             if (any.past) settled();
             if (maximum && !all) all.emplace(slabs, pixels, pixels);

@@ -1,15 +1,17 @@
-// Maxima of windows of 2x2 or 3x3 at a stride of 1, then a filter of three taps at a stride of 2, pixel by pixel. A place is
-// made of two rows of maxima, which stay in registers, and of the row above. Backward, of equal numbers the first of the
-// window takes all: the first of its row, of the first row.
+// Maxima of windows of 2x2 or 3x3 at a stride of 1, then a filter of three taps at a stride of 2, pixel by pixel; forward
+// the filter alone too, as that of maxima of 1x1. A place is made of two rows of maxima, which stay in registers, and of the
+// row above. Backward, of equal numbers the first of the window takes all: the first of its row, of the first row.
 #pragma once
 
 #include <array>
+#include <functional>
 
 #include "filter.h"
 
 template <class A> struct BlurredMaxima {
     static constexpr int L = Lanes<A>::count;
     using Weights = std::vector<std::array<A, 3>>;
+    using Until = std::function<void(i64)>;  // until so many pixels
     const Blurred& task;
     const Filter<A>& filter;
     const i64 lanes, slots;  // of the map so many rows are held at a time
@@ -24,7 +26,7 @@ template <class A> struct BlurredMaxima {
         : task(task), filter(filter), lanes(lanes), slots(slots), past(past) {}
     static bool fits(const Blurred& task, const Filter<A>& filter) {
         const Window& k = task.dense.window;
-        return task.maximum && k.kh == k.kw && (k.kh == 2 || k.kh == 3) && near(filter.rows) && near(filter.columns);
+        return k.kh == k.kw && k.kh <= (task.maximum ? 3 : 1) && near(filter.rows) && near(filter.columns);
     }
     // Whether each place is made of those just before, at and behind twice its number.
     static bool near(const Links& links) {
@@ -48,14 +50,15 @@ template <class A> struct BlurredMaxima {
 
     // need(pixels): so many must be there; made(pixels): so many are. False: some number is infinite, or none, which
     // needs another way.
-    template <class Need, class Made> bool forward(const A* x, A* y, Need need, Made made) const {
-        return k.kh == 2 ? forward<2>(x, y, need, made) : forward<3>(x, y, need, made);
+    bool forward(const A* x, A* y, const Until& need, const Until& made) const {
+        return k.kh == 1 ? forward<1>(x, y, need, made)
+             : k.kh == 2 ? forward<2>(x, y, need, made)
+                         : forward<3>(x, y, need, made);
     }
-    template <class Need, class Given, class Made>
-    bool backward(const A* x, const A* g, A* to, Need need, Given given, Made made) const {
+    bool backward(const A* x, const A* g, A* to, const Until& need, const Until& given, const Until& made) const {
         return k.kh == 2 ? backward<2>(x, g, to, need, given, made) : backward<3>(x, g, to, need, given, made);
     }
-    template <int N, class Need, class Made> bool forward(const A* x, A* y, Need need, Made made) const {
+    template <int N> bool forward(const A* x, A* y, const Until& need, const Until& made) const {
         bool sound = true;
         for (i64 i = 0; i < f.oh; i++) {
             need(std::min(2 * i - k.top + N + 1, m.h) * m.w);
@@ -86,9 +89,7 @@ template <class A> struct BlurredMaxima {
                 if (first) UNROLLED for (int i = 0; i < N - 1; i++) sound += r[i] * 0;
                 UNROLLED for (int i = N - 1; i <= N; i++) __builtin_prefetch(from[i] + place + u * L + soon);
                 sound += r[N - 1] * 0 + r[N] * 0;
-                const Vec<A> both = largest<N - 1>(r + 1);
-                v[0][u][t] = larger<A>(r[0], both);
-                v[1][u][t] = larger<A>(r[N], both);
+                pair<N>(r, v[0][u][t], v[1][u][t]);
             }
         };
         UNROLLED for (int t = 2; t <= N; t++) column(t - 2 - left, t);
@@ -102,8 +103,8 @@ template <class A> struct BlurredMaxima {
             UNROLLED for (int u = 0; u < V; u++) {
                 Vec<A> made[2];
                 UNROLLED for (int a = 0; a < 2; a++) {
-                    const Vec<A> both = largest<N - 1>(v[a][u] + 1);
-                    const Vec<A> one = larger<A>(v[a][u][0], both), two = larger<A>(v[a][u][N], both);
+                    Vec<A> one, two;
+                    pair<N>(v[a][u], one, two);
                     made[a] = before[a][u] * across[0] + one * across[1] + two * across[2];
                     before[a][u] = two;
                 }
@@ -116,8 +117,8 @@ template <class A> struct BlurredMaxima {
         }
         return !any(sound != sound);
     }
-    template <int N, class Need, class Given, class Made>
-    bool backward(const A* x, const A* g, A* to, Need need, Given given, Made made) const {
+    template <int N>
+    bool backward(const A* x, const A* g, A* to, const Until& need, const Until& given, const Until& made) const {
         bool sound = true;
         for (i64 i = 0; 2 * i - k.top < m.h; i++) {
             need(std::min(2 * i - k.top + N + 1, m.h) * m.w);
@@ -227,5 +228,15 @@ template <class A> struct BlurredMaxima {
         Vec<A> most = v[0];
         UNROLLED for (int t = 1; t < N; t++) most = larger<A>(v[t], most);
         return most;
+    }
+    // The largest of the first N of N + 1 values, and of the last N.
+    template <int N> INLINE static void pair(const Vec<A>* v, Vec<A>& one, Vec<A>& two) {
+        one = v[0];
+        two = v[N];
+        if constexpr (N > 1) {
+            const Vec<A> both = largest<N - 1>(v + 1);
+            one = larger<A>(one, both);
+            two = larger<A>(two, both);
+        }
     }
 };

@@ -144,10 +144,10 @@ template <class A> struct BlurredPixels {
         const Offsets<N> offsets(taps, taps.offset);
         for (i64 at = 0; at < length; at += L) {
             Vec<A> sum{};
-            UNROLLED for (int t = 0; t < offsets.count; t++) {
+            times<N>(offsets.count, [&](int t) INLINED {
                 const Vec<A> part = load<A>(ring.memory.get() + offsets.offset[t] + at);
                 sum += load<A>(positions.memory.get() + offsets.offset[t] + at, L) == offsets.place(t) ? part : Vec<A>{};
-            }
+            });
             write<A>(to + at, sum, length - at, past);
         }
     }

@@ -137,8 +137,9 @@ template <class A, class Out> struct CellPlanes {
             for (i64 row = 0; row <= bottom - top; row++) {
                 A* const into = column + (top + row) * width;
                 Vec<A> sum = load<A>(into);
-                UNROLLED for (size_t t = 0; t < (N ? N : chosen.number); t++)
+                times<N>(chosen.number, [&](int t) INLINED {
                     sum += (N ? places[t] : place(t)) == number_of(row) ? (N ? shares[t] : share(t)) : Vec<A>{};
+                });
                 store<A>(into, sum, L);
             }
             g += across;

@@ -2,15 +2,15 @@
 #include "slab.h"
 #include "tensors.h"
 
-template <class A, class Out> struct Grids {
+template <class A> struct Grids {
     static constexpr int L = Lanes<A>::count;
     const Cells& task;
-    const Slabs<A, Out> slabs{task.maps, task.threads};
-    const i64 lanes = slabs.lanes, h = task.maps.h, w = task.maps.w, oh = task.rows.size(), ow = task.columns.size();
+    const Cut<A> cut;
+    const i64 lanes = cut.lanes, h = task.maps.h, w = task.maps.w, oh = task.rows.size(), ow = task.columns.size();
     const i64 wide = task.widest();
     const bool parted = parts(task.rows, h) && parts(task.columns, w);
 
-    explicit Grids(const Cells& task) : task(task) {}
+    Grids(const Cells& task, const Cut<A>& cut) : task(task), cut(cut) {}
     // Whether each place of an axis lies in one cell.
     static bool parts(const std::vector<std::pair<i64, i64>>& axis, i64 size) {
         i64 next = 0;
@@ -22,13 +22,13 @@ template <class A, class Out> struct Grids {
     }
     // What so many positions side by side take, and those of a cell, of a slab, of all: as many as planes on their own.
     i64 bytes_of(i64 numbers) const { return task.bytes_of(task.halves ? (numbers + L - 1) / L * L : numbers); }
-    i64 step() const { return bytes_of(slabs.last ? slabs.c : lanes); }
+    i64 step() const { return bytes_of(cut.last ? cut.c : lanes); }
     template <class B> B* positions(B* position, i64 slab) const {
         if (!position) return nullptr;
-        return position + slab / slabs.parts * oh * ow * step() + bytes_of(slab % slabs.parts * lanes);
+        return position + slab / cut.parts * oh * ow * step() + bytes_of(slab % cut.parts * lanes);
     }
     i64 bytes() const {
-        return slabs.last ? slabs.n * oh * ow * step() : slabs.count() * lanes * task.bytes_of(oh * ow);
+        return cut.last ? cut.n * oh * ow * step() : cut.count() * lanes * task.bytes_of(oh * ow);
     }
     // Those of a vector.
     INLINE void keep(u8* cell, i64 at, Mask<A> position, i64 n) const {
@@ -43,7 +43,7 @@ template <class A, class Out> struct Grids {
     INLINE int kept(const u8* cell, i64 lane) const {
         return task.halves ? cell[lane % (L / 2)] >> lane / (L / 2) * 4 & 15 : cell[lane];
     }
-    i64 width(i64 slab) const { return slabs.last ? std::min(lanes, slabs.c - slab % slabs.parts * lanes) : lanes; }
+    i64 width(i64 slab) const { return cut.last ? std::min(lanes, cut.c - slab % cut.parts * lanes) : lanes; }
 
     // Calls f(cell, pixels), where pixels(f) calls f(where a pixel of the cell lies, which one it is).
     template <class F> INLINE void each(F f) const {
@@ -160,8 +160,8 @@ template <class A, class Out> struct Grids {
         });
     }
     // Planes of NCHW where no place lies in two cells: each gradient is written to its place.
-    void place(const Out* g, const u8* position, Out* to, i64 slab) const {
-        const i64 first = slab * L, planes = std::min<i64>(L, slabs.n * slabs.c - first), cells = oh * ow;
+    template <class Out> void place(const Out* g, const u8* position, Out* to, i64 slab) const {
+        const i64 first = slab * L, planes = std::min<i64>(L, cut.n * cut.c - first), cells = oh * ow;
         const u8* found = positions(position, slab);
         to += first * h * w;
         g += first * cells;
@@ -176,9 +176,13 @@ template <class A, class Out> struct Grids {
 };
 
 template <class F> void by_type(const Cells& task, F f) {
-    if (task.type == 0) f(Grids<float, float>(task));
-    if (task.type == 1) f(Grids<double, double>(task));
-    if (task.type == 2) f(Grids<float, bf16>(task));
+    auto run = [&](auto a, auto out) {
+        const Slabs<decltype(a), decltype(out)> slabs(task.maps, task.threads);
+        f(Grids<decltype(a)>(task, slabs), slabs);
+    };
+    if (task.type == 0) run(float{}, float{});
+    if (task.type == 1) run(double{}, double{});
+    if (task.type == 2) run(float{}, bf16{});
 }
 
 // Narrow planes and wide cells are sooner transposed; of more cells than places too many share one.
@@ -186,18 +190,18 @@ bool Cells::planar() const { return !maps.last && maps.w > 16 && widest() <= 4 &
 
 i64 Cells::slabs() const {
     i64 count = maps.n * maps.c;
-    if (!planar()) by_type(*this, [&](const auto& grids) { count = grids.slabs.count(); });
+    if (!planar()) by_type(*this, [&](const auto&, const auto& slabs) { count = slabs.count(); });
     return count;
 }
 
 i64 Cells::bytes() const {
     i64 count = 0;
-    by_type(*this, [&](const auto& grids) { count = grids.bytes(); });
+    by_type(*this, [&](const auto& grids, const auto&) { count = grids.bytes(); });
     return count;
 }
 
 template <class A, class Out>
-void forward(const Grids<A, Out>& grids, const Out* x, Out* y, u8* position, i64 begin, i64 end) {
+void forward(const Grids<A>& grids, const Slabs<A, Out>& slabs, const Out* x, Out* y, u8* position, i64 begin, i64 end) {
     const i64 pixels = grids.h * grids.w, cells = grids.oh * grids.ow;
     if (grids.task.planar()) {
         const CellPlanes<A, Out> planes(grids.task);
@@ -205,17 +209,17 @@ void forward(const Grids<A, Out>& grids, const Out* x, Out* y, u8* position, i64
             planes.forward(x + i * pixels, y + i * cells, position ? position + i * planes.bytes : nullptr);
         return;
     }
-    auto taken = room<A>(grids.slabs.room_of(pixels)), given = room<A>(grids.slabs.room_of(cells));
+    auto taken = room<A>(slabs.room_of(pixels)), given = room<A>(slabs.room_of(cells));
     for (i64 slab = begin; slab < end; slab++) {
-        const A* from = grids.slabs.take(slab, x, pixels, taken.get());
-        grids.forward(from, grids.slabs.target(slab, y, cells, given.get()), grids.positions(position, slab),
+        const A* from = slabs.take(slab, x, pixels, taken.get());
+        grids.forward(from, slabs.target(slab, y, cells, given.get()), grids.positions(position, slab),
             grids.width(slab));
-        grids.slabs.give(slab, y, cells, given.get());
+        slabs.give(slab, y, cells, given.get());
     }
 }
 
 template <class A, class Out>
-void backward(const Grids<A, Out>& grids, const Out* g, const u8* position, Out* to, i64 begin, i64 end) {
+void backward(const Grids<A>& grids, const Slabs<A, Out>& slabs, const Out* g, const u8* position, Out* to, i64 begin, i64 end) {
     const Maps& m = grids.task.maps;
     const i64 pixels = grids.h * grids.w, cells = grids.oh * grids.ow;
     if (grids.task.planar()) {
@@ -226,53 +230,53 @@ void backward(const Grids<A, Out>& grids, const Out* g, const u8* position, Out*
         if (past) settled();
         return;
     }
-    const bool past = grids.parted && grids.slabs.streams(to, pixels);
-    auto taken = room<A>(grids.slabs.room_of(cells)), given = room<A>(grids.slabs.room_of(pixels));
+    const bool past = grids.parted && slabs.streams(to, pixels);
+    auto taken = room<A>(slabs.room_of(cells)), given = room<A>(slabs.room_of(pixels));
     for (i64 slab = begin; slab < end; slab++) {
-        if (!grids.slabs.last && grids.parted) {
+        if (!slabs.last && grids.parted) {
             grids.place(g, position, to, slab);
             continue;
         }
-        const A* from = grids.slabs.take(slab, g, cells, taken.get());
-        grids.backward(from, grids.positions(position, slab), grids.slabs.target(slab, to, pixels, given.get()),
+        const A* from = slabs.take(slab, g, cells, taken.get());
+        grids.backward(from, grids.positions(position, slab), slabs.target(slab, to, pixels, given.get()),
             grids.width(slab), past);
-        grids.slabs.give(slab, to, pixels, given.get());
+        slabs.give(slab, to, pixels, given.get());
     }
     if (past) settled();
 }
 
 template <class A, class Out>
-void taken(const Grids<A, Out>& grids, const Out* x, const u8* position, Out* y, i64 begin, i64 end) {
+void taken(const Grids<A>& grids, const Slabs<A, Out>& slabs, const Out* x, const u8* position, Out* y, i64 begin, i64 end) {
     const i64 pixels = grids.h * grids.w, cells = grids.oh * grids.ow;
     if (grids.task.planar()) {
         const CellPlanes<A, Out> planes(grids.task);
         for (i64 i = begin; i < end; i++) planes.taken(x + i * pixels, position + i * planes.bytes, y + i * cells);
         return;
     }
-    auto taken = room<A>(grids.slabs.room_of(pixels)), given = room<A>(grids.slabs.room_of(cells));
+    auto taken = room<A>(slabs.room_of(pixels)), given = room<A>(slabs.room_of(cells));
     for (i64 slab = begin; slab < end; slab++) {
-        const A* from = grids.slabs.take(slab, x, pixels, taken.get());
-        grids.taken(from, grids.positions(position, slab), grids.slabs.target(slab, y, cells, given.get()),
+        const A* from = slabs.take(slab, x, pixels, taken.get());
+        grids.taken(from, grids.positions(position, slab), slabs.target(slab, y, cells, given.get()),
             grids.width(slab));
-        grids.slabs.give(slab, y, cells, given.get());
+        slabs.give(slab, y, cells, given.get());
     }
 }
 
 void Cells::forward(const void* x, void* y, u8* position, i64 begin, i64 end) const {
-    by_type(*this, [&]<class A, class Out>(const Grids<A, Out>& grids) {
-        ::forward(grids, (const Out*)x, (Out*)y, position, begin, end);
+    by_type(*this, [&]<class A, class Out>(const Grids<A>& grids, const Slabs<A, Out>& slabs) {
+        ::forward(grids, slabs, (const Out*)x, (Out*)y, position, begin, end);
     });
 }
 
 void Cells::backward(const void* g, const u8* position, void* to, i64 begin, i64 end) const {
-    by_type(*this, [&]<class A, class Out>(const Grids<A, Out>& grids) {
-        ::backward(grids, (const Out*)g, position, (Out*)to, begin, end);
+    by_type(*this, [&]<class A, class Out>(const Grids<A>& grids, const Slabs<A, Out>& slabs) {
+        ::backward(grids, slabs, (const Out*)g, position, (Out*)to, begin, end);
     });
 }
 
 void Cells::taken(const void* x, const u8* position, void* y, i64 begin, i64 end) const {
-    by_type(*this, [&]<class A, class Out>(const Grids<A, Out>& grids) {
-        ::taken(grids, (const Out*)x, position, (Out*)y, begin, end);
+    by_type(*this, [&]<class A, class Out>(const Grids<A>& grids, const Slabs<A, Out>& slabs) {
+        ::taken(grids, slabs, (const Out*)x, position, (Out*)y, begin, end);
     });
 }
 

@@ -128,7 +128,7 @@ template <class A, int N> struct Sum {
     }
     template <class F> INLINE Vec<A> sum(F at) const {
         Vec<A> sum{};
-        UNROLLED for (int t = 0; t < (N ? N : count); t++) sum += at(offset[t]) * weight[t];
+        times<N>(count, [&](int t) INLINED { sum += at(offset[t]) * weight[t]; });
         return sum;
     }
 };

@@ -8,25 +8,27 @@
 template <class Op, class A, class Out>
 void forward(const Task& task, const Out* x, Out* y, u8* position) {
     const Members<A> members(task.window, task.maps);
-    if constexpr (Op::weighs)
+    if constexpr (Op::weighs && std::is_same_v<A, float>)
         if (!task.apart())
             return share<A>(task.maps,
                 [&](i64 begin, i64 end) {
                     if (!overlapping(task.window)) return weighed_planes<Op, A, Out>(task, members, x, y, begin, end);
-                    by_options<Op, A>(task.options, [&](auto options) {
+                    by_options<Op, Out>(task.options, [&](auto options) {
                         overlapping_planes<Op, A, Out>(task, options, members, x, y, begin, end);
                     });
                 },
                 [&](i64 picture, i64 first, i64 channels) {
                     weighed_pixels<Op, A, Out>(task, members, x, y, picture, first, channels);
                 });
+    const PixelTaps taps(task);
     share<A>(task.maps,
         [&](i64 begin, i64 end) {
-            auto run = task.tiled() ? forward_tiles<Op, A, Out> : forward_planes<Op, A, Out>;
-            run(task, members, x, y, position, begin, end);
+            if constexpr (std::is_same_v<A, float>)
+                if (task.tiled()) return forward_tiles<Op, A, Out>(task, members, x, y, position, begin, end);
+            forward_planes<Op, A, Out>(task, members, x, y, position, begin, end);
         },
         [&](i64 picture, i64 first, i64 channels) {
-            forward_pixels<Op, A, Out>(task, members, x, y, position, picture, first, channels);
+            forward_pixels<Op, A, Out>(task, taps, members, x, y, position, picture, first, channels);
         });
 }
 
@@ -49,7 +51,7 @@ std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::str
             using A = decltype(a);
             using Out = decltype(out);
             auto run = forward<Op, A, Out>;
-            if constexpr (Op::keeps && !Op::draws)
+            if constexpr (std::is_same_v<Op, Max>)
                 if (!kept) run = forward<Unkept<Op>, A, Out>;
             run(task, (const Out*)x.data_ptr(), (Out*)y.data_ptr(), kept ? (u8*)position->data_ptr() : nullptr);
         });

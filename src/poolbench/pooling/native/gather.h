@@ -155,12 +155,12 @@ template <class Op, int N, class A> struct Gathered {
     }
     template <class In> INLINE Vec<A> sum(const In* g, const u8* position, const A* by_window, i64 n) const {
         Vec<A> sum{};
-        UNROLLED for (int t = 0; t < (N ? N : count); t++) {
+        times<N>(count, [&](int t) INLINED {
             Mask<A> found{};
             if constexpr (Op::keeps) found = load<A>(position + offset[t], n);
             Vec<A> part = by_window ? load<A>(by_window + offset[t]) : splat<A>(each[t]);
             sum += Op::template part<A>(options, part, load<A>(g + offset[t], n), found, place[t]);
-        }
+        });
         return sum;
     }
 };

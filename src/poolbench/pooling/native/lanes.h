@@ -297,6 +297,22 @@ template <class A, class F> INLINE void vectors(i64 length, F f) {
     if (at < length) f(at, length - at);
 }
 
+// f(t) for each t below `count`, which is N if the compiler knows it: other loops it would unroll in vain.
+template <int N, class F> INLINE void times(int count, F f) {
+    if constexpr (N)
+        UNROLLED for (int t = 0; t < N; t++) f(t);
+    else
+        for (int t = 0; t < count; t++) f(t);
+}
+// f(t) for neighbours, t and t + 1, those of even and of odd places in turn: who puts them in order each time sorts all.
+template <int N, class F> INLINE void neighbours(int count, F f) {
+    times<N>(count, [&](int turn) INLINED {
+        times<N / 2>(count / 2, [&](int pair) INLINED {
+            if (const int t = turn % 2 + 2 * pair; t + 1 < count) f(t);
+        });
+    });
+}
+
 // One instruction each; of NaN and a number, and of two zeros, the second of both.
 template <class A> INLINE Vec<A> larger(Vec<A> a, Vec<A> b) {
 #if defined(__AVX512BW__)

@@ -20,7 +20,7 @@ struct Places {
 
 // One vector of windows, of `n` planes, or Whole. `outside` is a row of zeros.
 template <class A, int N, bool Whole> struct Seen {
-    static constexpr int most = N ? N : NONE;
+    static constexpr int known = N, most = N ? N : NONE;
     const Places& places;
     const A *values, *others, *numbers, *outside;
     i64 planes, n, shift;
@@ -28,12 +28,7 @@ template <class A, int N, bool Whole> struct Seen {
     double option;
     const int count = N ? N : places.count;
 
-    template <class F> INLINE void each(F f) const {
-        if constexpr (N)
-            UNROLLED for (int t = 0; t < N; t++) f(t);
-        else
-            for (int t = 0; t < count; t++) f(t);
-    }
+    template <class F> INLINE void each(F f) const { times<N>(count, f); }
     INLINE static Vec<A> read(const A* from, i64 n) { return Whole ? load<A>(from) : load<A>(from, n); }
     INLINE bool inside(int t) const { return places.offset[t] >= 0; }
     INLINE Vec<A> operator[](int t) const { return read((inside(t) ? values + places.offset[t] : outside) + shift, n); }
@@ -119,21 +114,28 @@ struct Learned {
     void *to_x = nullptr, *to_other = nullptr, *to_numbers = nullptr;
 };
 
-template <class Op, int N, class A, class Out> struct Slides {
+// What an operator makes of slabs, whatever the number format of the maps.
+template <class Op, int N, class A> struct Slides {
     static constexpr int L = Lanes<A>::count;
     const Learned& all;
+    const Cut<A> cut;
     const Window& k = all.task.window;
     const Maps& m = all.task.maps;
-    const Slabs<A, Out> slabs{m, all.threads};
     const Members<A> members{k, m};
-    const i64 pixels = m.h * m.w, results = k.oh * k.ow, planes = m.n * m.c, lanes = slabs.lanes;
+    const i64 pixels = m.h * m.w, results = k.oh * k.ow, planes = m.n * m.c, lanes = cut.lanes;
     const Aligned<A> zeros = room<A>(m.w * lanes);
 
-    explicit Slides(const Learned& all) : all(all) {}
+    // What one thread needs.
+    struct Scratch {
+        Aligned<A> normal, rates, lost, rests;
+    };
+    Scratch scratch() const {
+        return {room<A>(Op::pairs * pixels * lanes), room<A>(lanes), room<A>(m.w * lanes), room<A>(all.count * lanes)};
+    }
 
     // The planes of a slab.
-    i64 first(i64 slab) const { return m.last ? slab / slabs.parts * m.c + slab % slabs.parts * lanes : slab * L; }
-    i64 width(i64 slab) const { return std::min(lanes, m.last ? m.c - slab % slabs.parts * lanes : planes - slab * L); }
+    i64 first(i64 slab) const { return m.last ? slab / cut.parts * m.c + slab % cut.parts * lanes : slab * L; }
+    i64 width(i64 slab) const { return std::min(lanes, m.last ? m.c - slab % cut.parts * lanes : planes - slab * L); }
 
     // Calls f(windows, number of them, first output, first plane) for windows side by side that meet the same places.
     template <class F> INLINE void each(i64 slab, const A* x, const A* other, F f) const {
@@ -150,78 +152,95 @@ template <class Op, int N, class A, class Out> struct Slides {
                 if (at < width(slab)) block(at, width(slab) - at, std::false_type{});
             });
     }
-    const A* take(i64 slab, const void* map, i64 size, const Aligned<A>& copy) const {
-        return map ? slabs.take(slab, (const Out*)map, size, copy.get()) : nullptr;
-    }
-    A* target(i64 slab, void* map, const Aligned<A>& copy) const {
-        return map ? slabs.target(slab, (Out*)map, pixels, copy.get()) : nullptr;
-    }
-    Aligned<A> copy(const void* map, i64 size) const { return room<A>(map ? slabs.room_of(size) : 0); }
-
     // The second map's slab, if there is one.
-    const A* normalise(i64 slab, const Aligned<A>& copy, const Aligned<A>& to, const Aligned<A>& rates) const {
+    const A* normalise(i64 slab, const A* other, const Scratch& own) const {
         if (!Op::pairs) return nullptr;
-        normalised(slab).forward(take(slab, all.other, pixels, copy), to.get(), rates.get());
-        return to.get();
+        normalised(slab).forward(other, own.normal.get(), own.rates.get());
+        return own.normal.get();
     }
     Normalised<A> normalised(i64 slab) const { return {pixels, lanes, width(slab)}; }
 
-    void forward(i64 begin, i64 end) const {
-        auto x = copy(all.x, pixels), other = copy(all.other, pixels), y = copy(all.y, results),
-             normal = room<A>(Op::pairs * pixels * lanes), rates = room<A>(lanes);
-        for (i64 slab = begin; slab < end; slab++) {
-            A* to = slabs.target(slab, (Out*)all.y, results, y.get());
-            each(slab, take(slab, all.x, pixels, x), normalise(slab, other, normal, rates),
-                [&](auto seen, i64 repeat, i64 output, i64) INLINED {
-                    for (i64 window = 0; window < repeat; window++) {
-                        store<A>(to + output + window * lanes, Op::template forward<A>(seen), seen.n);
-                        seen.shift += k.sw * lanes;
-                    }
-                });
-            slabs.give(slab, (Out*)all.y, results, to);
-        }
-    }
-    void backward(i64 begin, i64 end) const {
-        auto x = copy(all.x, pixels), other = copy(all.other, pixels), g = copy(all.y, results),
-             to_x = copy(all.to_x, pixels), to_other = copy(all.to_other, pixels), lost = room<A>(m.w * lanes),
-             normal = room<A>(Op::pairs * pixels * lanes), rates = room<A>(lanes), rests = room<A>(all.count * lanes);
-        const bool add = !all.task.apart();
-        for (i64 slab = begin; slab < end; slab++) {
-            const A* from = take(slab, all.y, results, g);
-            A *values = target(slab, all.to_x, to_x), *others = target(slab, all.to_other, to_other);
-            for (A* map : {values, others}) {
-                if (map && add) std::memset(map, 0, pixels * lanes * sizeof(A));
-                if (map && !add)
-                    all.task.uncovered([&](i64 place) { std::memset(map + place * lanes, 0, lanes * sizeof(A)); });
+    void forward(i64 slab, const A* x, const A* other, A* to, const Scratch& own) const {
+        each(slab, x, normalise(slab, other, own), [&](auto seen, i64 repeat, i64 output, i64) INLINED {
+            for (i64 window = 0; window < repeat; window++) {
+                store<A>(to + output + window * lanes, Op::template forward<A>(seen), seen.n);
+                seen.shift += k.sw * lanes;
             }
-            std::memset(rests.get(), 0, all.count * lanes * sizeof(A));
-            for (i64 number = 0; number < all.count; number++)
-                std::memset((A*)all.to_numbers + number * planes + first(slab), 0, width(slab) * sizeof(A));
-            each(slab, take(slab, all.x, pixels, x), normalise(slab, other, normal, rates),
-                [&](auto seen, i64 repeat, i64 output, i64 plane) INLINED {
-                    Vec<A> sums[NONE];
-                    std::memset(sums, 0, all.count * sizeof *sums);
-                    for (i64 window = 0; window < repeat; window++) {
-                        Given give{seen, values, others, lost.get(), add, sums};
-                        Op::template backward<A>(seen, seen.read(from + output + window * lanes, seen.n), give);
-                        seen.shift += k.sw * lanes;
-                    }
-                    for (i64 number = 0; number < all.count; number++) {
-                        A* total = (A*)all.to_numbers + number * planes + plane;
-                        A* rest = rests.get() + number * lanes + plane - first(slab);
-                        Vec<A> sum = seen.read(total, seen.n), left = seen.read(rest, seen.n);
-                        compensated<A>(sum, left, sums[number]);
-                        store<A>(total, sum, seen.n);
-                        store<A>(rest, left, seen.n);
-                    }
-                });
-            slabs.give(slab, (Out*)all.to_x, pixels, values);
-            if (!Op::pairs) continue;
-            normalised(slab).backward(normal.get(), rates.get(), others);
-            slabs.give(slab, (Out*)all.to_other, pixels, others);
+        });
+    }
+    void backward(i64 slab, const A* x, const A* other, const A* g, A* values, A* others, const Scratch& own) const {
+        const bool add = !all.task.apart();
+        for (A* map : {values, others}) {
+            if (map && add) std::memset(map, 0, pixels * lanes * sizeof(A));
+            if (map && !add)
+                all.task.uncovered([&](i64 place) { std::memset(map + place * lanes, 0, lanes * sizeof(A)); });
         }
+        A* const rests = own.rests.get();
+        std::memset(rests, 0, all.count * lanes * sizeof(A));
+        for (i64 number = 0; number < all.count; number++)
+            std::memset((A*)all.to_numbers + number * planes + first(slab), 0, width(slab) * sizeof(A));
+        each(slab, x, normalise(slab, other, own), [&](auto seen, i64 repeat, i64 output, i64 plane) INLINED {
+            Vec<A> sums[NONE];
+            std::memset(sums, 0, all.count * sizeof *sums);
+            for (i64 window = 0; window < repeat; window++) {
+                Given give{seen, values, others, own.lost.get(), add, sums};
+                Op::template backward<A>(seen, seen.read(g + output + window * lanes, seen.n), give);
+                seen.shift += k.sw * lanes;
+            }
+            for (i64 number = 0; number < all.count; number++) {
+                A* total = (A*)all.to_numbers + number * planes + plane;
+                A* rest = rests + number * lanes + plane - first(slab);
+                Vec<A> sum = seen.read(total, seen.n), left = seen.read(rest, seen.n);
+                compensated<A>(sum, left, sums[number]);
+                store<A>(total, sum, seen.n);
+                store<A>(rest, left, seen.n);
+            }
+        });
+        if (Op::pairs) normalised(slab).backward(own.normal.get(), own.rates.get(), others);
     }
 };
+
+// A map as slabs, or none.
+template <class A, class Out> struct SlabsOf {
+    const Slabs<A, Out>& slabs;
+    Out* const map;
+    const i64 size;
+    const Aligned<A> memory{room<A>(map ? slabs.room_of(size) : 0)};
+
+    SlabsOf(const Slabs<A, Out>& slabs, const void* map, i64 size) : slabs(slabs), map((Out*)map), size(size) {}
+    const A* take(i64 slab) const { return map ? slabs.take(slab, map, size, memory.get()) : nullptr; }
+    A* target(i64 slab) const { return map ? slabs.target(slab, map, size, memory.get()) : nullptr; }
+    void give(i64 slab, const A* from) const {
+        if (map) slabs.give(slab, map, size, from);
+    }
+};
+
+template <class S, class A, class Out>
+void forward(const S& slides, const Slabs<A, Out>& slabs, i64 begin, i64 end) {
+    const Learned& all = slides.all;
+    const SlabsOf<A, Out> x(slabs, all.x, slides.pixels), other(slabs, all.other, slides.pixels),
+        y(slabs, all.y, slides.results);
+    const auto own = slides.scratch();
+    for (i64 slab = begin; slab < end; slab++) {
+        A* to = y.target(slab);
+        slides.forward(slab, x.take(slab), other.take(slab), to, own);
+        y.give(slab, to);
+    }
+}
+
+template <class S, class A, class Out>
+void backward(const S& slides, const Slabs<A, Out>& slabs, i64 begin, i64 end) {
+    const Learned& all = slides.all;
+    const SlabsOf<A, Out> x(slabs, all.x, slides.pixels), other(slabs, all.other, slides.pixels),
+        g(slabs, all.y, slides.results), to_x(slabs, all.to_x, slides.pixels), to_other(slabs, all.to_other, slides.pixels);
+    const auto own = slides.scratch();
+    for (i64 slab = begin; slab < end; slab++) {
+        A *values = to_x.target(slab), *others = to_other.target(slab);
+        slides.backward(slab, x.take(slab), other.take(slab), g.take(slab), values, others, own);
+        to_x.give(slab, values);
+        to_other.give(slab, others);
+    }
+}
 
 template <class F> void by_name(const std::string& name, F f) {
     if (name == "detail_preserving") return f(DetailPreserving{});
@@ -233,7 +252,7 @@ template <class F> void by_name(const std::string& name, F f) {
     STD_TORCH_CHECK(false, "poolbench: no kernel is called ", name);
 }
 
-// Calls f(slides) for slabs shared out to the threads; windows of 2x2 in less than float64 are compiled apart.
+// Calls f(slides, slabs, begin, end) for slabs shared out to the threads; windows of 2x2 in less than float64 are compiled apart.
 template <class F> void share(const Learned& all, const std::string& name, Type type, F f) {
     const Maps& m = all.task.maps;
     by_name(name, [&](auto op) {
@@ -242,15 +261,16 @@ template <class F> void share(const Learned& all, const std::string& name, Type 
         by_type(type, [&](auto a, auto out) {
             using A = decltype(a);
             using Out = decltype(out);
+            const Slabs<A, Out> slabs(m, all.threads);
             auto run = [&](const auto& slides) {
-                const i64 count = slides.slabs.count(), numbers = m.n * m.c * m.h * m.w;
+                const i64 count = slabs.count(), numbers = m.n * m.c * m.h * m.w;
                 torch::stable::parallel_for(0, count, std::max<i64>(1, GRAIN * count / std::max<i64>(1, numbers)),
-                    [&](i64 begin, i64 end) { f(slides, begin, end); });
+                    [&](i64 begin, i64 end) { f(slides, slabs, begin, end); });
             };
             if (sizeof(A) == 4 && all.task.window.kh * all.task.window.kw == 4)
-                run(Slides<Op, sizeof(A) == 4 ? 4 : 0, A, Out>(all));
+                run(Slides<Op, sizeof(A) == 4 ? 4 : 0, A>{all, slabs});
             else
-                run(Slides<Op, 0, A, Out>(all));
+                run(Slides<Op, 0, A>{all, slabs});
         });
     });
 }
@@ -270,7 +290,9 @@ Tensor learned(Tensor x, std::optional<Tensor> other, Tensor numbers, std::strin
     const Window k = window_of(plan);
     Tensor y = empty(x.size(0), x.size(1), k.oh, k.ow, plan[16], code(x.scalar_type()));
     const Learned all = learned_of(x, other, numbers, plan, number, y);
-    share(all, name, x.scalar_type(), [](const auto& slides, i64 begin, i64 end) { slides.forward(begin, end); });
+    share(all, name, x.scalar_type(), [](const auto& slides, const auto& slabs, i64 begin, i64 end) {
+        forward(slides, slabs, begin, end);
+    });
     return y;
 }
 
@@ -284,7 +306,9 @@ std::tuple<Tensor, Tensor, Tensor> learned_backward(Tensor g, Tensor x, std::opt
     all.to_x = to_x.data_ptr();
     if (other) all.to_other = to_other.data_ptr();
     all.to_numbers = to_numbers.data_ptr();
-    share(all, name, x.scalar_type(), [](const auto& slides, i64 begin, i64 end) { slides.backward(begin, end); });
+    share(all, name, x.scalar_type(), [](const auto& slides, const auto& slabs, i64 begin, i64 end) {
+        backward(slides, slabs, begin, end);
+    });
     return {to_x, to_other, to_numbers};
 }
 

@@ -184,16 +184,14 @@ struct Ordinal {
                 value[t] = x[t];
                 place[t] = number<A>(t);
             });
-            x.each([&](int turn) INLINED {
-                UNROLLED for (int r = turn % 2; r < x.count - 1; r += 2) {
-                    const auto rises = value[r] < value[r + 1];
-                    const Vec<A> high = value[r];
-                    const Mask<A> first = place[r];
-                    value[r] = rises ? value[r + 1] : high;
-                    value[r + 1] = rises ? high : value[r + 1];
-                    place[r] = rises ? place[r + 1] : first;
-                    place[r + 1] = rises ? first : place[r + 1];
-                }
+            neighbours<X::known>(x.count, [&](int r) INLINED {
+                const auto rises = value[r] < value[r + 1];
+                const Vec<A> high = value[r];
+                const Mask<A> first = place[r];
+                value[r] = rises ? value[r + 1] : high;
+                value[r + 1] = rises ? high : value[r + 1];
+                place[r] = rises ? place[r + 1] : first;
+                place[r + 1] = rises ? first : place[r + 1];
             });
         }
     };

@@ -6,13 +6,13 @@
 template <class Op, bool Add, class A, class Out>
 void backward(const Task& task, const Out* x, const Out* g, Out* to) {
     const Members<A> members(task.window, task.maps);
-    if constexpr (Op::weighs && Add) {
+    if constexpr (Op::weighs && Add && std::is_same_v<A, float>) {
         const Gather<A> gather(task, members);
         return share<A>(task.maps,
             [&](i64 begin, i64 end) {
                 if (!overlapping(task.window))
                     return weighed_planes_back<Op, A, Out>(task, members, gather, x, g, to, begin, end);
-                by_options<Op, A>(task.options, [&](auto options) {
+                by_options<Op, Out>(task.options, [&](auto options) {
                     overlapping_planes_back<Op, A, Out>(task, options, members, x, g, to, begin, end);
                 });
             },
@@ -22,7 +22,7 @@ void backward(const Task& task, const Out* x, const Out* g, Out* to) {
     }
     share<A>(task.maps,
         [&](i64 begin, i64 end) {
-            if constexpr (!Add)
+            if constexpr (!Add && std::is_same_v<A, float>)
                 if (task.tiled()) return backward_tiles<Op, A, Out>(task, members, x, g, nullptr, to, begin, end);
             backward_planes<Op, Add, A, Out>(task, members, x, g, nullptr, to, begin, end);
         },

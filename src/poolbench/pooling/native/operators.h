@@ -1,6 +1,6 @@
 // What each operator does with one vector of windows. x[t] is the t-th of x.count values of every window, in the order of
-// the kernel's positions; x.place(t) is which position that is. `each` is the part of each position in an average: 1 /
-// how many it counts.
+// the kernel's positions, x.place(t) is which position that is, and x.each(f) calls f(t) for all. `each` is the part of each
+// position in an average: 1 / how many it counts.
 #pragma once
 
 #include "lanes.h"
@@ -36,9 +36,10 @@ struct Looks : Operator {
 };
 // Whose gradient at a position follows from that of the window and what is kept of it alone: each Op::part.
 template <class Op> struct Parts : Operator {
+    using Back = Op;  // whose gradient it has
     template <class A, class X, class Give>
     INLINE static void backward(const Options& o, const X& x, Vec<A> each, Vec<A> g, Mask<A> position, Give give) {
-        UNROLLED for (int t = 0; t < x.count; t++) give(t, Op::template part<A>(o, each, g, position, x.place(t)));
+        x.each([&](int t) INLINED { give(t, Op::template part<A>(o, each, g, position, x.place(t))); });
     }
 };
 
@@ -60,13 +61,13 @@ struct Max : Parts<Max> {
         sum = Vec<A>{};
         y = splat<A>(-INF);
         position = x.first();
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        x.each([&](int t) INLINED {
             Vec<A> v = x[t];
             auto wins = v > y;
             y = wins ? v : y;
             position = wins ? number<A>(x.place(t)) : position;
             sum += v;
-        }
+        });
         if (any(sum != sum)) last_nan<A>(x, y, position);  // or infinities of both signs
     }
     template <class A, class X> static void last_nan(const X& x, Vec<A>& y, Mask<A>& position) {
@@ -85,7 +86,7 @@ struct Average : Parts<Average> {
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {
         Vec<A> sum{};
-        UNROLLED for (int t = 0; t < x.count; t++) sum += x[t];
+        x.each([&](int t) INLINED { sum += x[t]; });
         y = sum * each;
     }
     template <class A> INLINE static Vec<A> part(const Options&, Vec<A> each, Vec<A> g, Mask<A>, int) {
@@ -109,23 +110,21 @@ struct Median : Looks {
     template <class A, class X> INLINE static void middle(const X& x, Vec<A>& lower, Vec<A>& upper) {
         Vec<A> v[X::most];
         Mask<A> nan{}, members{};
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        x.each([&](int t) INLINED {
             v[t] = x[t];
             nan |= v[t] != v[t];
             members -= x.inside(t);
-        }
-        // Neighbours change places, those of even and of odd places in turn.
-        UNROLLED for (int turn = 0; turn < x.count; turn++)
-            UNROLLED for (int t = turn % 2; t + 1 < x.count; t += 2) {
-                Vec<A> a = v[t], b = v[t + 1];
-                v[t] = smaller<A>(a, b);
-                v[t + 1] = larger<A>(b, a);
-            }
+        });
+        neighbours<X::known>(x.count, [&](int t) INLINED {
+            Vec<A> a = v[t], b = v[t + 1];
+            v[t] = smaller<A>(a, b);
+            v[t + 1] = larger<A>(b, a);
+        });
         lower = upper = Vec<A>{};
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        x.each([&](int t) INLINED {
             lower = (members - 1) >> 1 == t ? v[t] : lower;
             upper = (members >> 1 == t) & (members > 0) ? v[t] : upper;
-        }
+        });
         const A none = std::numeric_limits<A>::quiet_NaN();
         lower = nan ? splat<A>(none) : lower;
         upper = nan ? splat<A>(none) : upper;
@@ -142,13 +141,13 @@ struct Median : Looks {
         middle<A>(x, lower, upper);
         g /= 2;
         Mask<A> low = number<A>(-1), high = low;  // still sought
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        x.each([&](int t) INLINED {
             Vec<A> v = x[t];
             Mask<A> first = low & x.inside(t) & (v == lower), second = high & x.inside(t) & (v == upper);
             give(t, (first ? g : Vec<A>{}) + (second ? g : Vec<A>{}));
             low &= ~first;
             high &= ~second;
-        }
+        });
     }
 };
 
@@ -157,10 +156,10 @@ struct Mixture : Parts<Mixture> {
     template <class A, class X>
     INLINE static void forward(const Options& o, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
         y = Vec<A>{};
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        x.each([&](int t) INLINED {
             const A share = ((const A*)o.shares)[x.place(t)];
             if (share != 0) y += x[t] * share;
-        }
+        });
     }
     template <class A> INLINE static Vec<A> part(const Options& o, Vec<A>, Vec<A> g, Mask<A>, int place) {
         const A share = ((const A*)o.shares)[place];
@@ -278,7 +277,7 @@ struct Lp : Looks {
         if (!average<A>(o, x, each, mean, powers)) return scaled_backward<A>(o, x, each, g, give);
         g = share<A>(o, g * each, mean);
         if (p == 2) {
-            UNROLLED for (int t = 0; t < x.count; t++) give(t, g * x[t]);
+            x.each([&](int t) INLINED { give(t, g * x[t]); });
         } else {
             for (int t = 0; t < x.count; t++) give(t, signed_as<A>(x[t], g * powers[t]));
         }
@@ -292,12 +291,12 @@ struct Lp : Looks {
         Vec<A> sum{};
         Mask<A> bits{};
         if (p == 2) {
-            UNROLLED for (int t = 0; t < x.count; t++) {
+            x.each([&](int t) INLINED {
                 bits |= (Mask<A>)magnitude<A>(x[t]);
                 sum += x[t] * x[t];
-            }
+            });
         } else {
-            UNROLLED for (int t = 0; t < x.count; t++) {
+            for (int t = 0; t < x.count; t++) {
                 Vec<A> v = magnitude<A>(x[t]);
                 bits |= (Mask<A>)v;
                 powers[t] = raise<A>(o, v, p - 1);
@@ -353,28 +352,25 @@ constexpr double SHARE = 0x1p-8;
 
 template <class A> INLINE Vec<A> positive(Vec<A> v) { return larger<A>(Vec<A>{}, v); }
 
-struct Stochastic : Parts<Stochastic> {
+struct Stochastic : Operator {
+    using Back = Max;
     static constexpr bool keeps = true;
     static constexpr bool draws = true;
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A> chance, Vec<A>& y, Mask<A>& position) {
         Vec<A> total{}, passed{};
-        UNROLLED for (int t = 0; t < x.count; t++) total += positive<A>(x[t]) * A(SHARE);
+        x.each([&](int t) INLINED { total += positive<A>(x[t]) * A(SHARE); });
         Vec<A> threshold = chance * total;
         y = Vec<A>{};
         position = number<A>(NONE);
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        x.each([&](int t) INLINED {
             Vec<A> v = positive<A>(x[t]);
             auto beyond = (threshold >= passed) & (v > 0);
             y = beyond ? v : y;
             position = beyond ? number<A>(x.place(t)) : position;
             passed += v * A(SHARE);
-        }
+        });
         y += total * 0;  // NaN or infinity among the values: NaN
-    }
-    template <class A>
-    INLINE static Vec<A> part(const Options& o, Vec<A> each, Vec<A> g, Mask<A> position, int place) {
-        return Max::part<A>(o, each, g, position, place);
     }
 };
 
@@ -382,11 +378,11 @@ struct Expectation : Looks {
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
         Vec<A> total{}, squares{};
-        UNROLLED for (int t = 0; t < x.count; t++) {
+        x.each([&](int t) INLINED {
             Vec<A> v = positive<A>(x[t]);
             total += v;
             squares += v * v;
-        }
+        });
         y = squares / some<A>(total);
         if (any(~((squares >= Lp::low<A>) & (squares <= Lp::high<A>)) & (total != 0))) mean<A>(x, total, y);
     }
@@ -447,12 +443,12 @@ struct SoftPool : Looks {
         Vec<A> base{}, total{}, y{}, above[X::most], weight[X::most];
 
         INLINE explicit Weights(const X& x) {
-            UNROLLED for (int t = 0; t < x.count; t++) {
+            x.each([&](int t) INLINED {
                 above[t] = bounded<A>(x[t]);
                 weight[t] = bounded_exponential(above[t]);
                 total += weight[t];
                 y += weight[t] * above[t];
-            }
+            });
             if (any(~((total >= low<A>) & (total <= high<A>)))) from_largest(x);
             y /= total;
         }
@@ -460,7 +456,7 @@ struct SoftPool : Looks {
         void from_largest(const X& x) {
             const A most = std::numeric_limits<A>::max();
             Vec<A> largest = splat<A>(-INF);
-            UNROLLED for (int t = 0; t < x.count; t++) largest = larger<A>(x[t], largest);
+            x.each([&](int t) INLINED { largest = larger<A>(x[t], largest); });
             const Vec<A> limit = larger<A>(splat<A>(-most), smaller<A>(splat<A>(most), largest));
             base = largest;
             total = y = Vec<A>{};
@@ -482,6 +478,6 @@ struct SoftPool : Looks {
     INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
         const Weights<A, X> w(x);
         const Vec<A> share = g / w.total, y = w.y - 1;
-        UNROLLED for (int t = 0; t < x.count; t++) give(t, share * w.weight[t] * (w.above[t] - y));
+        x.each([&](int t) INLINED { give(t, share * w.weight[t] * (w.above[t] - y)); });
     }
 };

@@ -90,7 +90,9 @@ template <class A, int N> struct Chosen {
         }
     }
     // f(value, numbers picked out of two vectors) for each link from such a one on.
-    template <size_t begin = 0, class V, class F> INLINE void each(V low, V high, F f) const {
-        UNROLLED for (size_t t = begin; t < (N ? N : number); t++) f(values[t], picked(low, high, picks[t]));
+    template <int begin = 0, class V, class F> INLINE void each(V low, V high, F f) const {
+        times<N>(number, [&](int t) INLINED {
+            if (t >= begin) f(values[t], picked(low, high, picks[t]));
+        });
     }
 };

@@ -44,20 +44,28 @@ template <class A> INLINE void transpose(Vec<A>* square) {
     }
 }
 
-// How the channels of maps are cut into slabs.
-template <class A, class Out> struct Slabs {
+// How the channels of maps are cut into slabs. Alike: numbers are computed as they are kept.
+template <class A> struct Cut {
     static constexpr int L = Lanes<A>::count;
     static constexpr i64 CACHED = 1 << 17;  // bytes of a slab that is a copy
     i64 n, c, size, lanes, parts;
     bool last, whole;
 
-    Slabs(const Maps& m, i64 threads) : n(m.n), c(m.c), size(m.h * m.w), last(m.last) {
-        whole = last && std::is_same_v<A, Out> && n >= threads;
+    Cut(const Maps& m, i64 threads, bool alike) : n(m.n), c(m.c), size(m.h * m.w), last(m.last) {
+        whole = last && alike && n >= threads;
         i64 fit = std::max<i64>(1, CACHED / i64(sizeof(A)) / size / L) * L;
         lanes = !last ? L : whole ? c : std::min(fit, c);
         parts = last ? (c + lanes - 1) / lanes : 1;
     }
     i64 count() const { return last ? n * parts : (n * c + lanes - 1) / lanes; }
+    // Numbers that a copy takes: whole squares are written.
+    i64 room_of(i64 pixels) const { return whole ? 0 : (pixels + L) * lanes; }
+};
+
+template <class A, class Out> struct Slabs : Cut<A> {
+    using Cut<A>::L, Cut<A>::n, Cut<A>::c, Cut<A>::lanes, Cut<A>::parts, Cut<A>::last, Cut<A>::whole;
+
+    Slabs(const Maps& m, i64 threads) : Cut<A>(m, threads, std::is_same_v<A, Out>) {}
 
     // A slab of a map of so many pixels: the map itself, or a copy in `room`.
     const A* take(i64 slab, const Out* from, i64 pixels, A* room) const {
@@ -131,6 +139,4 @@ template <class A, class Out> struct Slabs {
     }
     // Whether a map of so many pixels is written past the caches.
     bool streams(const Out* to, i64 pixels) const { return whole && ::streams<A>(to, n * c * pixels, c); }
-    // Numbers that a copy takes: whole squares are written.
-    i64 room_of(i64 pixels) const { return whole ? 0 : (pixels + L) * lanes; }
 };

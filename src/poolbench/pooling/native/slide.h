@@ -85,6 +85,10 @@ struct Taps {
         column[count] = along;
         number[count++] = u8(place);
     }
+    void shift(i64 distance) {
+        for (int t = 0; t < count; t++) offset[t] += distance;
+        for (int t = 0; t < news; t++) fresh[t] += distance;
+    }
 };
 
 // The offsets of the positions, and their numbers: known where a window of N positions lies wholly in the map.
@@ -104,7 +108,7 @@ template <> struct Offsets<0> {
 
 // One vector of windows: `lanes` of them, or, where what is read goes on beyond them, Whole.
 template <class A, class In, int N, bool Whole> struct Windows {
-    static constexpr int most = N ? N : NONE;  // positions
+    static constexpr int known = N, most = N ? N : NONE;  // positions
     const In* base;
     const Offsets<N>& taps;
     i64 lanes;
@@ -117,6 +121,7 @@ template <class A, class In, int N, bool Whole> struct Windows {
         return Whole ? load<A>(base + taps.offset[t]) : load<A>(base + taps.offset[t], lanes);
     }
     INLINE int place(int t) const { return taps.place(t); }
+    template <class F> INLINE void each(F f) const { times<N>(count, f); }
     // Rows of pixels lie too far apart for the processor to foresee the next.
     INLINE void fetch(const Taps& all) const {
         for (int t = 0; t < all.news; t++) __builtin_prefetch(base + all.fresh[t]);
@@ -191,9 +196,20 @@ template <class A, class In, class Out, class Gradient = A> struct Run {
     }
 };
 
+// f(at, n, whether n is as many as a vector holds) for all vectors of so many numbers; Alike: it is the same to f.
+template <bool Alike, class A, class F> INLINE void pieces(i64 length, F f) {
+    constexpr int L = Lanes<A>::count;
+    if constexpr (Alike) {
+        for (i64 at = 0; at < length; at += L) f(at, std::min<i64>(L, length - at), std::true_type{});
+    } else {
+        i64 at = 0;
+        for (; at + L <= length; at += L) f(at, L, std::true_type{});
+        if (at < length) f(at, length - at, std::false_type{});
+    }
+}
+
 template <class Op, int N, bool Planar, class A, class In, class Out>
 INLINE void forward_run(const Options& options, const Chance& chance, const Taps& taps, Run<A, In, Out> run) {
-    constexpr int L = Lanes<A>::count;
     const Offsets<N> offsets(taps, taps.offset);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
         Windows<A, In, N, decltype(whole)::value> x{
@@ -208,9 +224,7 @@ INLINE void forward_run(const Options& options, const Chance& chance, const Taps
     };
     for (i64 i = 0; i < run.repeat; i++) {
         if constexpr (Planar) run.fetch(i);
-        i64 at = 0;
-        for (; at + L <= run.length; at += L) block(at, L, std::true_type{});
-        if (at < run.length) block(at, run.length - at, std::bool_constant<Planar>{});
+        pieces<Planar, A>(run.length, block);
         run.x += run.x_step;
         run.y += run.y_step;
         run.place += run.y_step;
@@ -223,7 +237,7 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
     constexpr int L = Lanes<A>::count;
     const Offsets<N> offsets(taps, taps.offset), targets(taps, taps.target);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
-        constexpr bool Full = decltype(whole)::value;
+        constexpr bool Full = !Planar && decltype(whole)::value;
         Windows<A, In, N, Full || Planar> x{
             run.x + at, offsets, n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width, run.low, run.high};
         if constexpr (!Planar && Op::looks) x.fetch(taps);
@@ -238,9 +252,7 @@ INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Ou
     };
     for (i64 i = 0; i < run.repeat; i++) {
         if constexpr (Planar && Op::looks) run.fetch(i);
-        i64 at = 0;
-        for (; at + L <= run.length; at += L) block(at, L, std::true_type{});
-        if (at < run.length) block(at, run.length - at, std::false_type{});
+        pieces<Planar, A>(run.length, block);
         run.x += run.x_step;
         run.y += run.y_step;
         run.gradient += run.gradient_step;
@@ -530,26 +542,48 @@ inline void taps_of(const Task& task, i64 i, i64 origin, i64 pixel, i64 slots, T
     }
 }
 
+// The positions of all windows of a channels_last picture, from where their row starts.
+struct PixelTaps {
+    struct Beside {  // windows that have the same
+        i64 first, number;
+        Taps taps;
+    };
+    std::vector<std::vector<Beside>> kinds;
+    std::vector<i64> kind;  // of each row of windows
+
+    explicit PixelTaps(const Task& task) {
+        const Window& k = task.window;
+        const Maps& m = task.maps;
+        if (!m.last) return;
+        along(task.rows(), k.oh, [&](i64 i, i64 rows) {
+            kind.insert(kind.end(), rows, kinds.size());
+            auto& row = kinds.emplace_back();
+            along(task.columns(), k.ow, [&](i64 j, i64 number) {
+                auto& taps = row.emplace_back(Beside{j, number, {}}).taps;
+                taps_of(task, i, j * k.sw - k.left, m.c, m.h, taps);
+                taps.shift(-i * k.sh * m.w * m.c);
+            });
+        });
+    }
+};
+
 template <class Op, class A, class Out>
-void forward_pixels(const Task& task, const Members<A>& members, const Out* x, Out* y, u8* position, i64 picture,
-    i64 first, i64 channels) {
+void forward_pixels(const Task& task, const PixelTaps& all, const Members<A>& members, const Out* x, Out* y, u8* position,
+    i64 picture, i64 first, i64 channels) {
     const Window& k = task.window;
     const Maps& m = task.maps;
     const Options options = task.of<A>(picture);
     const bool past = streams<A>(y, m.n * m.c * k.oh * k.ow, m.c);
-    Taps taps;
     x += picture * m.h * m.w * m.c + first;
-    for (i64 i = 0; i < k.oh; i++) {
-        along(task.columns(), k.ow, [&](i64 j, i64 repeat) INLINED {
-            i64 origin = j * k.sw - k.left, place = ((picture * k.oh + i) * k.ow + j) * m.c + first;
-            taps_of(task, i, origin, m.c, m.h, taps);
-            Run<A, Out, Out> run{x + origin * m.c, y + place, position ? position + place : nullptr, nullptr, channels,
-                repeat, k.sw * m.c, m.c, 0, members.each(i, j), nullptr, place, nullptr, m.w, past};
-            by_count<Op, true, !Op::weighs, A>(taps, k, [&](auto n) INLINED {
+    for (i64 i = 0; i < k.oh; i++, x += k.sh * m.w * m.c)
+        for (const auto& [j, repeat, taps] : all.kinds[all.kind[i]]) {
+            const i64 place = ((picture * k.oh + i) * k.ow + j) * m.c + first;
+            Run<A, Out, Out> run{x + (j * k.sw - k.left) * m.c, y + place, position ? position + place : nullptr, nullptr,
+                channels, repeat, k.sw * m.c, m.c, 0, members.each(i, j), nullptr, place, nullptr, m.w, past};
+            by_count<Op, true, !Op::weighs, A>(taps, k, [&, &taps = taps](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, false>(options, task.chance, taps, run);
             });
-        });
-    }
+        }
     if (past) settled();
 }
 

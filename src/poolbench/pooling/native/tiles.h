@@ -1,15 +1,17 @@
 // Planes of NCHW that windows of 2x2 tile: each number is read once, straight from the map, and each gradient written once.
+// Those in float64 are copied, as for any window.
 #pragma once
 
 #include "slide.h"
 
 // The four values of a vector of windows.
 template <class A> struct Tile {
-    static constexpr int most = 4, count = 4;
+    static constexpr int known = 4, most = 4, count = 4;
     Vec<A> value[4];
 
     INLINE Vec<A> operator[](int t) const { return value[t]; }
     INLINE int place(int t) const { return t; }
+    template <class F> INLINE void each(F f) const { times<4>(count, f); }
     INLINE Mask<A> first() const { return Mask<A>{}; }
     INLINE void settle(Mask<A>&) const {}
     INLINE Mask<A> padded() const { return Mask<A>{}; }

@@ -1,7 +1,7 @@
 // Operators that weigh each value alone, and whose windows add up the products of weights and values, of some the weights
 // too: Lp, softpool. The gradient of a value follows from its weight and from sums over the windows that it lies in. So
 // where windows overlap each value is weighed once, not once a window, and nothing is summed in memory. Planes and
-// pictures whose sums are out of bounds go the way of slide.h.
+// pictures whose sums are out of bounds, and all in float64, go the way of slide.h.
 #pragma once
 
 #include "gather.h"
@@ -39,8 +39,7 @@ template <int S, int N, class A> struct Adder {
     INLINE void add(i64 at, i64 n, Vec<A>* sum) const {
         UNROLLED for (int s = 0; s < S; s++) {
             sum[s] = Vec<A>{};
-            UNROLLED for (int t = 0; t < (N ? N : count); t++)
-                sum[s] += load<A>(from + s * apart + offset[t] + at, n);
+            times<N>(count, [&](int t) INLINED { sum[s] += load<A>(from + s * apart + offset[t] + at, n); });
         }
     }
 };
@@ -225,7 +224,8 @@ void weighed_pixels(const Task& task, const Members<A>& members, const Out* x, O
             write<A>(to + (i * k.ow + j) * m.c + at, Op::template value<A>(task.options, sum, each), n, past);
         });
     if (past) settled();
-    if (!rows.sound.holds()) forward_pixels<Op, A, Out>(task, members, x, y, nullptr, picture, first, channels);
+    if (!rows.sound.holds())
+        forward_pixels<Op, A, Out>(task, PixelTaps(task), members, x, y, nullptr, picture, first, channels);
 }
 
 template <class Op, class A, class Out>
