@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from types import EllipsisType
 from typing import Any
 
@@ -16,7 +17,7 @@ Padding = int | tuple[int, int] | str
 
 def layout(x: Tensor) -> torch.memory_format:
     """The memory format that an operator's output shares with its input `x` (N, C, H, W)."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
 
 
@@ -71,7 +72,12 @@ class Window:
             raise ValueError(f"padding must be from 0 to half of kernel_size {kernel}, got {padding}")
         return cls(kernel, step, border, spread, ceil_mode)
 
-    @property
+    @cached_property
+    def plans(self) -> dict[Any, tuple[int, ...]]:
+        """What kernels have been told of the windows, by shape and strides of the maps."""
+        return {}
+
+    @cached_property
     def extent(self) -> tuple[int, int]:
         """Pixels from the first to the last position of a window, both counted."""
         return (self.dilation[0] * (self.kernel[0] - 1) + 1, self.dilation[1] * (self.kernel[1] - 1) + 1)

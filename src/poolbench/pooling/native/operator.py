@@ -9,8 +9,9 @@ from torch import Tensor
 from poolbench.pooling.native.build import KERNELS
 from poolbench.pooling.native.fakes import format_of
 from poolbench.pooling.native.selection import TRITON, backend
-from poolbench.pooling.window import Window, layout, wide
+from poolbench.pooling.window import Window, wide
 
+OPS = torch.ops.poolbench
 BORDERS = ("zero", "reflect", "replicate", "circular")
 ON_CPU_TYPES = (torch.float32, torch.float64, torch.bfloat16)
 ON_GPU_TYPES = (*ON_CPU_TYPES, torch.float16)
@@ -20,11 +21,15 @@ ON_GPU = (
     *("detail_preserving", "adapool", "lp_learned", "ordinal", "lip", "gated"),
 )
 """Operators that have a kernel for GPUs too, in `gpu`."""
+MOST_PLANS = 1000
+"""Of windows on maps of so many shapes and layouts what kernels are told is kept."""
 EVERY = 254
 """In place of a position: all of them, equally. A window of so many is left to the formula."""
 LOOKS = ("lp", "expectation", "softpool", "median", "max_blur")
 """Kernels whose backward pass reads the input again; the others keep one byte for each output, or nothing."""
 Formula = Callable[[Tensor], Tensor]
+Call = tuple[str, Sequence[int], float, Window | None, Formula]
+"""A kernel's name, what it is told of the windows, its own number, the windows, and what it computes."""
 
 
 def slide(
@@ -42,10 +47,9 @@ def slide(
     `number` is the operator's own; `chance` draws a seed or uniform numbers; `counted`: an average counts the padding;
     `centre` the one position that is looked at.
     """
-    if not usable(name, x, *window.kernel):
+    x, plan = _planned(name, x, window, counted, centre)
+    if plan is None:
         return formula(x)
-    height, width = x.shape[-2:]
-    plan = (*window.plan(height, width, counted), centre, 0)
     return _run(name, x, window, plan, formula, number, chance() if chance else None)
 
 
@@ -53,10 +57,10 @@ def blur(x: Tensor, taps: Tensor, stride: tuple[int, int], border: str, formula:
     """A separable filter at a stride, its middle on each position kept: (N, C, H, W) to (N, C, ⌈H / s⌉, ⌈W / s⌉)."""
     if not usable("blur", x, len(taps), len(taps)):
         return formula(x)
+    x, last = laid_out(x)
     height, width = x.shape[-2:]
-    return _run(
-        "blur", x, None, _filter(height, width, taps, stride, border), formula, 0.0, wide(taps), _pixels(height, width)
-    )
+    plan = (*_filter(height, width, taps, stride, border), int(last), *_pixels(height, width))
+    return _run("blur", x, None, plan, formula, 0.0, wide(taps))
 
 
 def blurred(
@@ -65,10 +69,41 @@ def blurred(
     """`max` or `average` over windows at stride 1, then `blur`, and nothing of the map between them is kept."""
     if not usable(name, x, *dense.kernel):
         return formula(x)
+    x, last = laid_out(x)
     height, width = x.shape[-2:]
     inner = (*dense.plan(height, width, counted=True), -1, 0)
-    plan = _filter(*dense.shape(height, width), taps, stride, border)
-    return _run(name, x, None, plan, formula, 0.0, wide(taps), inner)
+    plan = (*_filter(*dense.shape(height, width), taps, stride, border), int(last), *inner)
+    return _run(name, x, None, plan, formula, 0.0, wide(taps))
+
+
+def laid_out(x: Tensor) -> tuple[Tensor, bool]:
+    """`x` (N, C, H, W) in one of the two layouts that kernels take, and whether that is channels_last."""
+    if x.is_contiguous():
+        return x, False
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return x, True
+    return x.contiguous(), False
+
+
+def _planned(
+    name: str, x: Tensor, window: Window, counted: bool = True, centre: int = -1
+) -> tuple[Tensor, tuple[int, ...] | None]:
+    """`x` as the kernel `name` takes it, and what that is told of the windows: None where there is no kernel.
+
+    On a CPU it is kept for the next time, since all this takes as long as a small map.
+    """
+    kept = x.is_cpu and backend().name == "native" and not torch.compiler.is_compiling()
+    key = (x.shape, x.stride(), x.dtype, counted, centre) if kept else None
+    if plan := window.plans.get(key):
+        return x, plan
+    if not usable(name, x, *window.kernel):
+        return x, None
+    laid, last = laid_out(x)
+    height, width = x.shape[-2:]
+    plan = (*window.plan(height, width, counted), centre, 0, int(last))
+    if kept and laid is x and len(window.plans) < MOST_PLANS:
+        window.plans[key] = plan
+    return laid, plan
 
 
 def _pixels(height: int, width: int) -> tuple[int, ...]:
@@ -90,14 +125,10 @@ def _run(
     formula: Formula,
     number: float,
     extra: Tensor | None,
-    inner: tuple[int, ...] = (),
 ) -> Tensor:
-    memory_format = layout(x)
-    x = x.contiguous(memory_format=memory_format)
-    plan = (*plan, int(memory_format == torch.channels_last), *inner)
-    if torch.is_grad_enabled() and x.requires_grad:
-        return Slide.apply(x, extra, (name, plan, number), window, formula)
-    return torch.ops.poolbench.slide.default(x, extra, name, plan, number, False)[0]
+    if x.requires_grad and torch.is_grad_enabled():
+        return Slide.apply(x, extra, (name, plan, number, window, formula))
+    return OPS.slide.default(x, extra, name, plan, number, False)[0]
 
 
 LearnedFormula = Callable[..., Tensor]
@@ -117,18 +148,15 @@ def learned(
 
     `other` is a second map as large as `x`, which the operator reads beside it; `number` is the operator's own.
     """
-    inputs = (x, numbers) if other is None else (x, numbers, other)
-    if not usable(name, x, *window.kernel):
-        return formula(*inputs)
-    return _run_learned(name, window, formula, number, *inputs)
+    x, plan = _planned(name, x, window)
+    others: tuple[Tensor, ...] = () if other is None else (other,)
+    if plan is None:
+        return formula(x, numbers, *others)
+    others = tuple(each.to(x.dtype).contiguous(memory_format=format_of(plan[16])) for each in others)
+    return _run_learned(name, plan, formula, number, x, numbers, *others)
 
 
-def _run_learned(name: str, window: Window, formula: LearnedFormula, number: float, *inputs: Tensor) -> Tensor:
-    x, numbers, *others = inputs
-    height, width = x.shape[-2:]
-    plan = (*window.plan(height, width, counted=True), -1, 0, int(layout(x) == torch.channels_last))
-    x, *others = (each.to(x.dtype).contiguous(memory_format=layout(x)) for each in (x, *others))
-    inputs = (x, numbers, *others)
+def _run_learned(name: str, plan: Sequence[int], formula: LearnedFormula, number: float, *inputs: Tensor) -> Tensor:
     if torch.is_grad_enabled() and any(each.requires_grad for each in inputs):
         return Learned.apply(name, plan, number, formula, *inputs)
     return _learned(name, plan, number, *inputs)
@@ -136,7 +164,7 @@ def _run_learned(name: str, window: Window, formula: LearnedFormula, number: flo
 
 def _learned(name: str, plan: Sequence[int], number: float, x: Tensor, numbers: Tensor, *others: Tensor) -> Tensor:
     other = others[0] if others else None
-    return torch.ops.poolbench.learned.default(x, other, _of_planes(numbers, x), name, plan, number)
+    return OPS.learned.default(x, other, _of_planes(numbers, x), name, plan, number)
 
 
 def _of_planes(numbers: Tensor, x: Tensor) -> Tensor:
@@ -168,50 +196,40 @@ class Slide(torch.autograd.Function):
     """A kernel with its gradient; the gradient of the gradient is that of the formula."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        extra: Tensor | None,
-        call: tuple[str, Sequence[int], float],
-        window: Window | None,
-        formula: Formula,
-    ) -> Tensor:
-        name, plan, number = ctx.call = call
-        y, position = torch.ops.poolbench.slide.default(x, extra, name, plan, number, True)
+    def forward(ctx: Any, x: Tensor, extra: Tensor | None, call: Call) -> Tensor:
+        name, plan, number, *_ = call
+        y, position = OPS.slide.default(x, extra, name, plan, number, True)
+        ctx.call, ctx.shape = call, x.shape
         ctx.save_for_backward(
             x if name in LOOKS else None, position if position.numel() else None, extra if "blur" in name else None
         )
-        ctx.window, ctx.formula, ctx.shape = window, formula, x.shape
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,), (x, position, extra), (name, plan, number) = gradients, ctx.saved_tensors, ctx.call
+        (gradient,), (x, position, extra), (name, plan, number, *_) = gradients, ctx.saved_tensors, ctx.call
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return _differentiable(ctx, gradient, x, position), None, None, None, None
+            return _differentiable(ctx, gradient, x, position), None, None
         gradient = gradient.contiguous(memory_format=format_of(plan[16]))
-        height, width = ctx.shape[-2:]
-        back = torch.ops.poolbench.slide_backward.default(
-            gradient, x, position, extra, name, plan, height, width, number
-        )
-        return back, None, None, None, None
+        back = OPS.slide_backward.default(gradient, x, position, extra, name, plan, *ctx.shape[-2:], number)
+        return back, None, None
 
 
 def _differentiable(ctx: Any, gradient: Tensor, x: Tensor | None, position: Tensor | None) -> Tensor:
     """The backward pass in operators that autograd differentiates."""
+    (name, _, number, window, formula), shape = ctx.call, ctx.shape
     if position is None:
-        at = gradient.new_zeros(ctx.shape).requires_grad_() if x is None else x  # linear: anywhere
-        return torch.autograd.grad(ctx.formula(at), at, gradient, create_graph=True)[0]
+        at = gradient.new_zeros(shape).requires_grad_() if x is None else x  # linear: anywhere
+        return torch.autograd.grad(formula(at), at, gradient, create_graph=True)[0]
     share, rest = gradient, torch.zeros_like(gradient)
-    name, _, number = ctx.call
     if name in ("mixed", "coin"):
-        rows, columns = ctx.window.covered(ctx.shape[-2:], padding=True)
+        rows, columns = window.covered(shape[-2:], padding=True)
         members = gradient.new_tensor(rows).outer(gradient.new_tensor(columns))
         weight = number if name == "mixed" else (position != EVERY).to(gradient)
         share, rest = gradient * weight, gradient * (1 - weight) / members
-    height, width = ctx.window.kernel
+    height, width = window.kernel
     parts = (share.where(position == place, 0) + rest for place in range(height * width))
-    return ctx.window.scatter(parts, ctx.shape, gradient)
+    return window.scatter(parts, shape, gradient)
 
 
 class Learned(torch.autograd.Function):
@@ -235,7 +253,7 @@ class Learned(torch.autograd.Function):
             found = iter(torch.autograd.grad(ctx.formula(*inputs), wanted, gradient, create_graph=True))
             return None, None, None, None, *(next(found) if need else None for need in needed)
         gradient = gradient.contiguous(memory_format=format_of(ctx.plan[16]))
-        to_x, to_other, to_numbers = torch.ops.poolbench.learned_backward.default(
+        to_x, to_other, to_numbers = OPS.learned_backward.default(
             gradient, x, others[0] if others else None, _of_planes(numbers, x), ctx.name, ctx.plan, ctx.number
         )
         to_numbers = to_numbers[..., None].sum_to_size(numbers.shape).to(numbers.dtype)
@@ -244,15 +262,13 @@ class Learned(torch.autograd.Function):
 
 def mixture(x: Tensor, shares: Tensor, window: Window, formula: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Each position of windows that tile a map by its share, (N, k²), the same in a whole picture; 0 leaves it out."""
-    if not usable("mixture", x, *window.kernel):
+    x, plan = _planned("mixture", x, window, counted=False)
+    if plan is None:
         return formula(x, shares)
-    x = x.contiguous(memory_format=layout(x))
     shares = shares.to(torch.promote_types(x.dtype, torch.float32)).contiguous()
-    height, width = x.shape[-2:]
-    plan = (*window.plan(height, width, counted=False), -1, 0, int(layout(x) == torch.channels_last))
     if torch.is_grad_enabled() and (x.requires_grad or shares.requires_grad):
         return Mixture.apply(x, shares, window, plan, formula)
-    return torch.ops.poolbench.slide.default(x, shares, "mixture", plan, 0.0, False)[0]
+    return OPS.slide.default(x, shares, "mixture", plan, 0.0, False)[0]
 
 
 class Mixture(torch.autograd.Function):
@@ -269,7 +285,7 @@ class Mixture(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, shares)
         ctx.window, ctx.plan, ctx.formula, ctx.shape = window, plan, formula, x.shape
-        return torch.ops.poolbench.slide.default(x, shares, "mixture", plan, 0.0, False)[0]
+        return OPS.slide.default(x, shares, "mixture", plan, 0.0, False)[0]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -279,11 +295,8 @@ class Mixture(torch.autograd.Function):
             wanted = [each for each in (at, shares) if each.requires_grad]
             found = iter(torch.autograd.grad(ctx.formula(at, shares), wanted, gradient, create_graph=True))
             return *(next(found) if each.requires_grad else None for each in (at, shares)), None, None, None
-        memory_format = format_of(ctx.plan[16])
-        gradient = gradient.contiguous(memory_format=memory_format)
-        back = torch.ops.poolbench.slide_backward.default(
-            gradient, None, None, shares, "mixture", ctx.plan, *ctx.shape[-2:], 0.0
-        )
+        gradient = gradient.contiguous(memory_format=format_of(ctx.plan[16]))
+        back = OPS.slide_backward.default(gradient, None, None, shares, "mixture", ctx.plan, *ctx.shape[-2:], 0.0)
         if x is None:
             return back, None, None, None, None
         products = ctx.window.tiles(wide(x)) * wide(gradient).permute(0, 2, 3, 1)[:, :, None, :, None]
@@ -295,16 +308,16 @@ def powers(x: Tensor, window: Window, p: float, formula: Formula) -> Tensor:
     """Σ |x|^p in float64 by position of windows that tile a map: (N, C, H, W) to (N, k²)."""
     if not usable("polyphase_powers", x, *window.kernel):
         return formula(x)
-    x = x.contiguous(memory_format=layout(x))
-    last = layout(x) == torch.channels_last
-    return torch.ops.poolbench.polyphase_powers.default(x, *window.kernel, p, last).flatten(1)
+    x, last = laid_out(x)
+    return OPS.polyphase_powers.default(x, *window.kernel, p, last).flatten(1)
 
 
 def separable(x: Tensor, rows: Tensor, columns: Tensor, formula: Formula) -> Tensor:
     """Maps multiplied by a matrix for their rows, (H', H), and one for their columns, (W', W): (N, C, H', W')."""
     if not usable("separable", x, 1, 1):
         return formula(x)
-    result: Tensor = Separable.apply(x.contiguous(memory_format=layout(x)), rows, columns, layout(x))
+    x, last = laid_out(x)
+    result: Tensor = Separable.apply(x, rows, columns, last)
     return result
 
 
@@ -312,16 +325,16 @@ class Separable(torch.autograd.Function):
     """The kernel of two matrices; the way back is that of the matrices transposed."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Tensor, columns: Tensor, memory_format: torch.memory_format) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: Tensor, columns: Tensor, last: bool) -> Tensor:
         ctx.save_for_backward(rows, columns)
-        ctx.memory_format = memory_format
-        return torch.ops.poolbench.separable.default(x, rows, columns, memory_format == torch.channels_last)
+        ctx.last = last
+        return OPS.separable.default(x, rows, columns, last)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (rows, columns) = gradients, ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=ctx.memory_format)
-        back = Separable.apply(gradient, rows.T.contiguous(), columns.T.contiguous(), ctx.memory_format)
+        gradient = gradient.contiguous(memory_format=format_of(ctx.last))
+        back = Separable.apply(gradient, rows.T.contiguous(), columns.T.contiguous(), ctx.last)
         return back, None, None, None
 
 
@@ -336,11 +349,10 @@ def cells(x: Tensor, tall: int, wide: int, plan: Callable[[], tuple[Edges, Edges
     """
     if torch.compiler.is_compiling() or not usable("cells", x, tall, wide):
         return formula(x)
-    x = x.contiguous(memory_format=layout(x))
-    last = layout(x) == torch.channels_last
-    if torch.is_grad_enabled() and x.requires_grad:
+    x, last = laid_out(x)
+    if x.requires_grad and torch.is_grad_enabled():
         return Cells.apply(x, *plan(), last)
-    return torch.ops.poolbench.cells.default(x, *plan(), last, False)[0]
+    return OPS.cells.default(x, *plan(), last, False)[0]
 
 
 class Cells(torch.autograd.Function):
@@ -348,7 +360,7 @@ class Cells(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: Edges, columns: Edges, last: bool) -> Tensor:
-        y, position = torch.ops.poolbench.cells.default(x, rows, columns, last, True)
+        y, position = OPS.cells.default(x, rows, columns, last, True)
         ctx.save_for_backward(position)
         ctx.plan = (rows, columns, *x.shape[-2:], last)
         return y
@@ -369,13 +381,13 @@ class CellsBackward(torch.autograd.Function):
         ctx.save_for_backward(position)
         ctx.plan = (rows, columns, last)
         gradient = gradient.contiguous(memory_format=format_of(last))
-        return torch.ops.poolbench.cells_backward.default(gradient, position, rows, columns, h, w, last)
+        return OPS.cells_backward.default(gradient, position, rows, columns, h, w, last)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (position,) = gradients, ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=format_of(ctx.plan[-1]))
-        return torch.ops.poolbench.cells_taken.default(gradient, position, *ctx.plan), *(None,) * 6
+        return OPS.cells_taken.default(gradient, position, *ctx.plan), *(None,) * 6
 
 
 Spans = tuple[Tensor, Tensor]
@@ -392,4 +404,4 @@ def region_maxima(
     if not usable("region_maxima", x, 1, 1):
         return formula(x, picture, rows, columns)
     pixels = x.contiguous(memory_format=torch.channels_last)
-    return torch.ops.poolbench.region_maxima.default(pixels, picture, torch.stack(rows), torch.stack(columns))
+    return OPS.region_maxima.default(pixels, picture, torch.stack(rows), torch.stack(columns))
