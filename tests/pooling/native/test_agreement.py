@@ -167,33 +167,44 @@ def test_windows_of_3x3_at_a_stride_of_2(
         agree(pool, torch.randn(2, 3, width % 9 + 1, width, dtype=dtype))
 
 
-@pytest.mark.parametrize("window", [{}, {"kernel_size": 3, "stride": 2, "padding": 1}], ids=["2x2", "3x3"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "channels_last"])
+@pytest.mark.parametrize(
+    ("name", "window"),
+    [("max_blur", {}), ("max_blur", {"kernel_size": 3, "stride": 2, "padding": 1}), ("blur", {})],
+    ids=["2x2", "3x3", "blur alone"],
+)
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 3.4e38, -3.4e38])
-def test_maxima_of_a_plane_that_holds_what_is_no_ordinary_number(value: float, window: dict[str, int]) -> None:
+def test_blurs_of_a_plane_that_holds_what_is_no_ordinary_number(
+    value: float, name: str, window: dict[str, int], memory_format: torch.memory_format
+) -> None:
     """A single one, a window full of them, a whole plane of them; the other planes stay as they are."""
     torch.manual_seed(0)
-    x = torch.randint(-2, 3, (1, 5, 33, 30)).float()
+    x = torch.randint(-2, 3, (1, 5, 33, 30)).float().contiguous(memory_format=memory_format)
     x[0, 1, 7, 9] = x[0, 2, 12:15, 27:] = x[0, 3] = value
-    for ours, theirs in zip(*both(pooling.create("max_blur", 5, **window), x), strict=True):
+    for ours, theirs in zip(*both(pooling.create(name, 5, **window), x), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "channels_last"])
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize(
-    "window",
-    [{}, {"padding": 1}, {"kernel_size": 3, "padding": 1}, {"kernel_size": 3, "stride": 2, "padding": 1}],
+    ("name", "window"),
+    [
+        *(("max_blur", window) for window in ({}, {"padding": 1}, {"kernel_size": 3, "padding": 1})),
+        ("max_blur", {"kernel_size": 3, "stride": 2, "padding": 1}),
+        ("blur", {}),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("border", kernels.BORDERS)
-def test_blurred_maxima_of_numbers_that_are_often_equal(
-    border: str, window: dict[str, int], dtype: torch.dtype, memory_format: torch.memory_format
+def test_blurs_of_numbers_that_are_often_equal(
+    border: str, name: str, window: dict[str, int], dtype: torch.dtype, memory_format: torch.memory_format
 ) -> None:
     """Maps from the smallest on, of channels that end before, at and behind the end of vectors."""
     torch.manual_seed(0)
     for channels, side in ((3, 2), (16, 3), (17, 4), (32, 5), (33, 9), (40, 16), (70, 17)):
         x = torch.randint(-2, 3, (2, channels, side + 1, side)).to(dtype).contiguous(memory_format=memory_format)
-        agree(pooling.create("max_blur", channels, border=border, **window), x)
+        agree(pooling.create(name, channels, border=border, **window), x)
 
 
 @pytest.mark.parametrize("window", [{}, {"kernel_size": 3, "stride": 2, "padding": 1}], ids=["apart", "overlapping"])

@@ -5,7 +5,7 @@ import torch
 
 from poolbench import pooling
 from poolbench.pooling import frequency
-from poolbench.pooling.native import operator
+from poolbench.pooling.native import formulas, operator
 from poolbench.pooling.window import Window
 
 LEARNED = ("detail_preserving", "adapool", "lp_learned", "ordinal", "gated")
@@ -55,6 +55,28 @@ def test_spectral_pooling_runs_its_kernel(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_formula_takes_what_has_no_kernel(x: torch.Tensor, calls: list[str]) -> None:
     pooling.create("max", 2)(x)
     assert not calls
+
+
+def test_what_a_kernel_is_told_of_windows_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, x = pooling.create("average", 4), torch.rand(2, 4, 6, 6)
+    before = pool(x)
+    monkeypatch.delattr(Window, "plan")
+    assert torch.equal(pool(x), before)
+    with pytest.raises(AttributeError, match="plan"):
+        pool(x[:, :, :4])
+
+
+def test_what_was_found_holds_for_maps_of_that_kind_alone(calls: list[str]) -> None:
+    """Of one shape, but another layout, or numbers that the formula takes."""
+    pool, x = pooling.create("average", 4), torch.rand(2, 4, 6, 6)
+    expected = pool(x)
+    for other in (x.contiguous(memory_format=torch.channels_last), x.mT.contiguous().mT, x):
+        torch.testing.assert_close(pool(other), expected)
+    kernels = len(calls)
+    torch.testing.assert_close(pool(x.half()), expected.half(), rtol=1e-3, atol=1e-3)
+    with formulas():
+        torch.testing.assert_close(pool(x), expected)
+    assert len(calls) == kernels == 4
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
