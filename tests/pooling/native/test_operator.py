@@ -5,6 +5,7 @@ import torch
 
 from poolbench import pooling
 from poolbench.pooling import frequency
+from poolbench.pooling.fixed import Average
 from poolbench.pooling.native import formulas, operator
 from poolbench.pooling.window import Window
 
@@ -64,6 +65,14 @@ def test_what_a_kernel_is_told_of_windows_is_found_once(monkeypatch: pytest.Monk
     assert torch.equal(pool(x), before)
     with pytest.raises(AttributeError, match="plan"):
         pool(x[:, :, :4])
+
+
+def test_of_so_many_maps_and_no_more_is_kept_what_a_kernel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operator, "MOST_PLANS", 2)
+    pool = Average()
+    for side in (4, 6, 8, 8):
+        assert pool(torch.rand(2, 4, side, side)).shape[-1] == side // 2
+    assert len(pool.window.plans) == 2
 
 
 def test_what_was_found_holds_for_maps_of_that_kind_alone(calls: list[str]) -> None:
