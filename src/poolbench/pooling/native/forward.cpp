@@ -8,17 +8,17 @@
 template <class Op, class A, class Out>
 void forward(const Task& task, const Out* x, Out* y, u8* position) {
     const Members<A> members(task.window, task.maps);
-    if constexpr (Op::weighs && std::is_same_v<A, float>)
+    if constexpr (Op::weighs && std::is_same_v<Out, float>)
         if (!task.apart())
             return share<A>(task.maps,
                 [&](i64 begin, i64 end) {
-                    if (!overlapping(task.window)) return weighed_planes<Op, A, Out>(task, members, x, y, begin, end);
-                    by_options<Op, Out>(task.options, [&](auto options) {
-                        overlapping_planes<Op, A, Out>(task, options, members, x, y, begin, end);
+                    if (!overlapping(task.window)) return weighed_planes<Op, A>(task, members, x, y, begin, end);
+                    by_options<Op>(task.options, [&](auto options) {
+                        overlapping_planes<Op, A>(task, options, members, x, y, begin, end);
                     });
                 },
                 [&](i64 picture, i64 first, i64 channels) {
-                    weighed_pixels<Op, A, Out>(task, members, x, y, picture, first, channels);
+                    weighed_pixels<Op, A>(task, members, x, y, picture, first, channels);
                 });
     const PixelTaps taps(task);
     share<A>(task.maps,

@@ -123,11 +123,13 @@ template <class A, class F> INLINE void by_pairs(const Gather<A>& gather, const 
     }
 }
 
-// A function of 1, 2, 4 or any number of windows.
-template <class F> INLINE void by_windows(size_t count, F f) {
-    if (count == 1) return f(std::integral_constant<int, 1>{});
-    if (count == 2) return f(std::integral_constant<int, 2>{});
-    if (count == 4) return f(std::integral_constant<int, 4>{});
+// f(how many windows) where that is known: 1, 2 or 4 in float32.
+template <class A, class F> INLINE void by_windows(size_t count, F f) {
+    if constexpr (std::is_same_v<A, float>) {
+        if (count == 1) return f(std::integral_constant<int, 1>{});
+        if (count == 2) return f(std::integral_constant<int, 2>{});
+        if (count == 4) return f(std::integral_constant<int, 4>{});
+    }
     f(std::integral_constant<int, 0>{});
 }
 
@@ -177,7 +179,7 @@ void gather_pixels(const Task& task, const Gather<A>& gather, const Out* g, cons
     for (auto [windows, kind, _] : gather.rows) {
         const i64 start = (picture * k.oh + windows) * k.ow * m.c + first;
         for (const auto& patch : gather.kinds[kind].patches)
-            by_windows(patch.offset.size(), [&](auto count) INLINED {
+            by_windows<A>(patch.offset.size(), [&](auto count) INLINED {
                 const Gathered<Op, decltype(count)::value, A> gathered(options, patch);
                 const Out* from = g + start;
                 const u8* found = Op::keeps ? position + start : nullptr;
@@ -197,41 +199,41 @@ void gather_pixels(const Task& task, const Gather<A>& gather, const Out* g, cons
     if (past) settled();
 }
 
-template <class Op, class A, class Out>
-void gather_planes(const Task& task, const Gather<A>& gather, const Out* g, const u8* position, Out* to, i64 begin,
-    i64 end) {
-    constexpr int L = Lanes<A>::count;
+// What the planes of NCHW gather.
+template <class Op, class A> struct GatheredPlane {
+    static constexpr int L = Lanes<A>::count;
+    const Task& task;
+    const Gather<A>& gather;
     const Window& k = task.window;
     const Maps& m = task.maps;
-    const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.w);
     const i64 pitch = gather.pitch, windows = gather.margin + (k.oh + 1) * pitch + 2 * L;
-    Grid<A> grid(k, m);
-    grid.apart(m.h * pitch + 2 * L);
-    auto all_values = room<A>(windows), all_each = room<A>(windows), made = room<A>(grid.size());
-    std::vector<u8> all_places(windows, NONE);
+    const Aligned<A> all_values{room<A>(windows)}, all_each{room<A>(windows)};
+    std::vector<u8> all_places = std::vector<u8>(windows, NONE);
     A *const values = all_values.get() + gather.margin, *const each = all_each.get() + gather.margin;
     u8* const places = all_places.data() + gather.margin;
-    std::fill_n(all_each.get(), windows, A(1));
-    for (i64 i = 0; i < k.oh; i++)
-        for (i64 j = 0; j < k.ow; j++) each[i * pitch + j] = gather.members.each(i, j);
-    for (i64 plane = begin; plane < end; plane++) {
-        const Options options = task.of<A>(plane / m.c);
+    const Grid<A> grid{k, m, m.h * pitch + 2 * L};
+    const Aligned<A> made{room<A>(grid.size())};
+
+    GatheredPlane(const Task& task, const Gather<A>& gather) : task(task), gather(gather) {
+        std::fill_n(all_each.get(), windows, A(1));
+        for (i64 i = 0; i < k.oh; i++)
+            for (i64 j = 0; j < k.ow; j++) each[i * pitch + j] = gather.members.each(i, j);
+    }
+    void run(const Options& options, const A* g, const u8* position, A* to, bool past) const {
         for (i64 i = 0; i < k.oh; i++)
             for (i64 j = 0; j < k.ow; j += L) {
-                const i64 from = (plane * k.oh + i) * k.ow + j, into = i * pitch + j;
-                const i64 soon = from + k.oh * k.ow;  // in the next plane
+                const i64 from = i * k.ow + j, into = i * pitch + j, soon = from + k.oh * k.ow;  // in the next plane
                 __builtin_prefetch(g + soon);
                 if constexpr (Op::keeps) __builtin_prefetch(position + soon);
                 store<A>(values + into, load<A>(g + from, k.ow - j), k.ow - j);
-                if constexpr (Op::keeps)
-                    store<A>(places + into, load<A>(position + from, k.ow - j), k.ow - j);
+                if constexpr (Op::keeps) store<A>(places + into, load<A>(position + from, k.ow - j), k.ow - j);
             }
-        if (k.sw == 2) {
-            by_pairs(gather, k, [&](const auto& kind, const auto& even, const auto& odd, auto some, auto others) INLINED {
+        if (k.sw == 2)
+            return by_pairs(gather, k, [&](const auto& kind, const auto& even, const auto& odd, auto some, auto others) INLINED {
                 const Gathered<Op, decltype(some)::value, A> first(options, even);
                 const Gathered<Op, decltype(others)::value, A> second(options, odd);
                 const i64 width = m.w, left = k.left, step = k.sh * width, wide = pitch;
-                Out* line = to + (plane * m.h + kind.first) * width;
+                A* line = to + kind.first * width;
                 for (i64 i = 0; i < kind.number; i++, line += step)
                     for (i64 at = 0; 2 * at < width; at += L) {
                         const i64 from = i * wide + left / 2 + at, next = i * wide + (left + 1) / 2 + at;
@@ -240,21 +242,32 @@ void gather_planes(const Task& task, const Gather<A>& gather, const Out* g, cons
                         write_pair<A>(line + 2 * at, zip_low(a, b), zip_high(a, b), width - 2 * at, past);
                     }
             });
-            continue;
-        }
         A* into = made.get();
         for (const auto& kind : gather.kinds) {
-            for (const auto& patch : kind.patches)
-                by_windows(patch.offset.size(), [&](auto count) INLINED {
-                    const Gathered<Op, decltype(count)::value, A> gathered(options, patch);
-                    A* row = into + patch.first * grid.plane;
-                    for (i64 at = 0; at < kind.number * pitch; at += L)
-                        store<A>(row + at, gathered.sum(values + at, places + at, each + at, L), L);
-                });
+            for (const auto& patch : kind.patches) {
+                const Gathered<Op, 0, A> gathered(options, patch);
+                A* row = into + patch.first * grid.plane;
+                for (i64 at = 0; at < kind.number * pitch; at += L)
+                    store<A>(row + at, gathered.sum(values + at, places + at, each + at, L), L);
+            }
             into += kind.number * pitch;  // what was written beyond is written over
         }
-        for (i64 y = 0; y < m.h; y++)
-            grid.line(made.get() + gather.rows[y].place * pitch, to + (plane * m.h + y) * m.w, m.w, past);
+        for (i64 y = 0; y < m.h; y++) grid.line(made.get() + gather.rows[y].place * pitch, to + y * m.w, m.w, past);
+    }
+};
+
+template <class Op, class A, class Out>
+void gather_planes(const Task& task, const Gather<A>& gather, const Out* g, const u8* position, Out* to, i64 begin,
+    i64 end) {
+    const Maps& m = task.maps;
+    const i64 size = m.h * m.w, results = task.window.oh * task.window.ow;
+    const bool past = std::is_same_v<A, Out> && streams<A>(to, m.n * m.c * size, m.w);
+    const GatheredPlane<Op, A> gathered(task, gather);
+    const Plane<A, Out> given{results}, made{size};
+    for (i64 plane = begin; plane < end; plane++) {
+        gathered.run(task.of<A>(plane / m.c), given.read(g + plane * results),
+            Op::keeps ? position + plane * results : nullptr, made.target(to + plane * size), past);
+        made.write(to + plane * size);
     }
     if (past) settled();
 }

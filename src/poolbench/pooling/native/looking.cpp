@@ -6,18 +6,18 @@
 template <class Op, bool Add, class A, class Out>
 void backward(const Task& task, const Out* x, const Out* g, Out* to) {
     const Members<A> members(task.window, task.maps);
-    if constexpr (Op::weighs && Add && std::is_same_v<A, float>) {
+    if constexpr (Op::weighs && Add && std::is_same_v<Out, float>) {
         const Gather<A> gather(task, members);
         return share<A>(task.maps,
             [&](i64 begin, i64 end) {
                 if (!overlapping(task.window))
-                    return weighed_planes_back<Op, A, Out>(task, members, gather, x, g, to, begin, end);
-                by_options<Op, Out>(task.options, [&](auto options) {
-                    overlapping_planes_back<Op, A, Out>(task, options, members, x, g, to, begin, end);
+                    return weighed_planes_back<Op, A>(task, members, gather, x, g, to, begin, end);
+                by_options<Op>(task.options, [&](auto options) {
+                    overlapping_planes_back<Op, A>(task, options, members, x, g, to, begin, end);
                 });
             },
             [&](i64 picture, i64 first, i64 channels) {
-                weighed_pixels_back<Op, A, Out>(task, members, gather, x, g, to, picture, first, channels);
+                weighed_pixels_back<Op, A>(task, members, gather, x, g, to, picture, first, channels);
             });
     }
     share<A>(task.maps,

@@ -217,6 +217,12 @@ struct Coin : Parts<Coin> {
     }
 };
 
+// The values of a vector of windows, so that what is seldom done is compiled alike for all.
+template <class A, class X> INLINE Vec<A>* copied(const X& x, Vec<A>* values) {
+    for (int t = 0; t < x.count; t++) values[t] = x[t];
+    return values;
+}
+
 // x^p of what is positive; of 0 some number, so that it times 0 is 0.
 template <class A> INLINE Vec<A> power(Vec<A> x, A p) {
     if (p == 2) return x * x;  // of p = 3 and p = 2.5: without the loop below
@@ -268,13 +274,17 @@ struct Lp : Looks {
         if (average<A>(o, x, each, mean, powers))
             y = root_of<A>(o, mean);
         else
-            y = scaled<A>(o, x, each);
+            y = scaled<A>(o, copied<A>(x, powers), x.count, each);
     }
     template <class A, class X, class Give>
     INLINE static void backward(const Options& o, const X& x, Vec<A> each, Vec<A> g, Mask<A>, Give give) {
         const A p = o.number;
         Vec<A> mean, powers[X::most];
-        if (!average<A>(o, x, each, mean, powers)) return scaled_backward<A>(o, x, each, g, give);
+        if (!average<A>(o, x, each, mean, powers)) {
+            scaled_backward<A>(o, copied<A>(x, powers), x.count, each, g);
+            for (int t = 0; t < x.count; t++) give(t, powers[t]);
+            return;
+        }
         g = share<A>(o, g * each, mean);
         if (p == 2) {
             x.each([&](int t) INLINED { give(t, g * x[t]); });
@@ -322,28 +332,29 @@ struct Lp : Looks {
     }
 
     // The same of parts of the maximum, whose powers do not overflow.
-    template <class A, class X> INLINE static Vec<A> scaled_average(const Options& o, const X& x, Vec<A> each, Vec<A>& scale) {
+    template <class A>
+    INLINE static Vec<A> scaled_average(const Options& o, const Vec<A>* x, int count, Vec<A> each, Vec<A>& scale) {
         const A high = std::numeric_limits<A>::max();
         Vec<A> largest{};
-        for (int t = 0; t < x.count; t++) largest = larger<A>(magnitude<A>(x[t]), largest);
+        for (int t = 0; t < count; t++) largest = larger<A>(magnitude<A>(x[t]), largest);
         scale = (largest > 0) & (largest <= high) ? largest : splat<A>(1);
         Vec<A> sum{};
-        for (int t = 0; t < x.count; t++) {
+        for (int t = 0; t < count; t++) {
             Vec<A> v = magnitude<A>(x[t]);
             sum += v != v ? v : largest > high ? largest : raise<A>(o, v / scale, A(o.number - 1)) * (v / scale);
         }
         return sum * each;
     }
-    template <class A, class X> APART static Vec<A> scaled(const Options& o, const X& x, Vec<A> each) {
-        Vec<A> scale, mean = scaled_average<A>(o, x, each, scale);
+    template <class A> APART static Vec<A> scaled(const Options& o, const Vec<A>* x, int count, Vec<A> each) {
+        Vec<A> scale, mean = scaled_average<A>(o, x, count, each, scale);
         return mean <= std::numeric_limits<A>::max() ? scale * root_of<A>(o, mean) : mean;
     }
-    template <class A, class X, class Give>
-    APART static void scaled_backward(const Options& o, const X& x, Vec<A> each, Vec<A> g, Give give) {
-        Vec<A> scale, mean = scaled_average<A>(o, x, each, scale);
+    // In place of each value its gradient.
+    template <class A> APART static void scaled_backward(const Options& o, Vec<A>* x, int count, Vec<A> each, Vec<A> g) {
+        Vec<A> scale, mean = scaled_average<A>(o, x, count, each, scale);
         g = share<A>(o, g * each, mean);
-        for (int t = 0; t < x.count; t++)
-            give(t, signed_as<A>(x[t], g * raise_any<A>(o, magnitude<A>(x[t]) / scale, A(o.number - 1))));
+        for (int t = 0; t < count; t++)
+            x[t] = signed_as<A>(x[t], g * raise_any<A>(o, magnitude<A>(x[t]) / scale, A(o.number - 1)));
     }
 };
 
@@ -449,26 +460,27 @@ struct SoftPool : Looks {
                 total += weight[t];
                 y += weight[t] * above[t];
             });
-            if (any(~((total >= low<A>) & (total <= high<A>)))) from_largest(x);
+            if (any(~((total >= low<A>) & (total <= high<A>))))
+                from_largest<A>(copied<A>(x, above), x.count, weight, base, total, y);
             y /= total;
         }
-        // Where exponentials would overflow, or vanish beside others.
-        void from_largest(const X& x) {
-            const A most = std::numeric_limits<A>::max();
-            Vec<A> largest = splat<A>(-INF);
-            x.each([&](int t) INLINED { largest = larger<A>(x[t], largest); });
-            const Vec<A> limit = larger<A>(splat<A>(-most), smaller<A>(splat<A>(most), largest));
-            base = largest;
-            total = y = Vec<A>{};
-            for (int t = 0; t < x.count; t++) {
-                above[t] = larger<A>(splat<A>(-1e4), smaller<A>(Vec<A>{}, x[t] - limit));
-                weight[t] = exponential(above[t]);
-                total += weight[t];
-                y += weight[t] * above[t];
-            }
-            total = total < 1 ? splat<A>(1) : total;
-        }
     };
+    // Where exponentials would overflow, or vanish beside others; `above` holds the values.
+    template <class A>
+    APART static void from_largest(Vec<A>* above, int count, Vec<A>* weight, Vec<A>& base, Vec<A>& total, Vec<A>& y) {
+        const A most = std::numeric_limits<A>::max();
+        base = splat<A>(-INF);
+        for (int t = 0; t < count; t++) base = larger<A>(above[t], base);
+        const Vec<A> limit = larger<A>(splat<A>(-most), smaller<A>(splat<A>(most), base));
+        total = y = Vec<A>{};
+        for (int t = 0; t < count; t++) {
+            above[t] = larger<A>(splat<A>(-1e4), smaller<A>(Vec<A>{}, above[t] - limit));
+            weight[t] = exponential(above[t]);
+            total += weight[t];
+            y += weight[t] * above[t];
+        }
+        total = total < 1 ? splat<A>(1) : total;
+    }
     template <class A, class X>
     INLINE static void forward(const Options&, const X& x, Vec<A>, Vec<A>, Vec<A>& y, Mask<A>&) {
         const Weights<A, X> w(x);

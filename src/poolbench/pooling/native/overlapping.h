@@ -8,11 +8,10 @@ inline bool overlapping(const Window& k) {
     return k.kh == 3 && k.kw == 3 && k.sh == 2 && k.sw == 2 && k.dh == 1 && k.dw == 1 && k.top == 1 && k.left == 1;
 }
 
-// f(options), whose number the compiler knows if it is a common one; of maps in bfloat16 the most common alone.
-template <class Op, class Out, class F> void by_options(const Options& options, F f) {
-    if constexpr (std::is_same_v<Op, Lp>)
+// f(options), whose number the compiler knows if it is a common one.
+template <class Op, class F> void by_options(const Options& options, F f) {
+    if constexpr (std::is_same_v<Op, Lp>) {
         if (options.number == 2) return f(Known<4>{options});
-    if constexpr (std::is_same_v<Op, Lp> && std::is_same_v<Out, float>) {
         if (options.number == 2.5) return f(Known<5>{options});
         if (options.number == 3) return f(Known<6>{options});
         if (2 * options.number != std::floor(2 * options.number)) return f(Uneven{options});
@@ -20,14 +19,14 @@ template <class Op, class Out, class F> void by_options(const Options& options, 
     f(options);
 }
 
-template <class Op, class O, class A, class Out> struct Overlapping {
+template <class Op, class O, class A> struct Overlapping {
     static constexpr int L = Lanes<A>::count, S = Op::sums;
     const Window& k;
     const Maps& m;
     const O options;
     const i64 wide = (k.ow + L - 1) / L * L, pixels = m.h * m.w, results = k.oh * k.ow;
     const Aligned<A> each{room<A>(k.oh * wide)}, above{room<A>(S * wide)};  // sums of the row above those of a window
-    const Aligned<Out> none{room<Out>(2 * wide)};                           // a row of padding
+    const Aligned<A> none{room<A>(2 * wide)};                           // a row of padding
 
     Overlapping(const Task& task, const O& options, const Members<A>& members)
         : k(task.window), m(task.maps), options(options) {
@@ -36,7 +35,7 @@ template <class Op, class O, class A, class Out> struct Overlapping {
         for (i64 at = 0; at < 2 * wide; at += L) store<A>(none.get() + at, splat<A>(Op::padding), L);
     }
     // A vector of a row, which may be at its end.
-    template <bool Whole> INLINE Vec<A> take(const Out* row, i64 at) const {
+    template <bool Whole> INLINE Vec<A> take(const A* row, i64 at) const {
         if (Whole) return load<A>(row + at);
         using I = decltype(+Mask<A>{}[0]);
         const I n = std::clamp<i64>(m.w - at, 0, L);
@@ -52,8 +51,8 @@ template <class Op, class O, class A, class Out> struct Overlapping {
     }
     // f(first, number, each, sums) for the windows of row i, after those of the row before; keep(row, place, weights).
     template <class Keep, class F>
-    INLINE void windows(const Out* x, i64 i, Sound<Op, A>& sound, Keep keep, F f) const {
-        const Out* rows[2];
+    INLINE void windows(const A* x, i64 i, Sound<Op, A>& sound, Keep keep, F f) const {
+        const A* rows[2];
         for (i64 r = 0; r < 2; r++) rows[r] = 2 * i + r < m.h ? x + (2 * i + r) * m.w : none.get();
         Vec<A> before[2][S]{};
         const bool first = i == 0;
@@ -86,7 +85,7 @@ template <class Op, class O, class A, class Out> struct Overlapping {
         for (; at < count; at += L) block(at, std::false_type{});
     }
     // Whether the sums of a plane were within bounds.
-    bool holds(const Out* x, Sound<Op, A>& sound) const {
+    bool holds(const A* x, Sound<Op, A>& sound) const {
         if (sound.low())
             vectors<A>(pixels, [&](i64 at, i64 n) INLINED {
                 const Vec<A> value = load<A>(x + at, n);
@@ -98,40 +97,40 @@ template <class Op, class O, class A, class Out> struct Overlapping {
     }
 };
 
-template <class Op, class A, class Out, class O>
-void overlapping_planes(const Task& task, const O& options, const Members<A>& members, const Out* x, Out* y, i64 begin,
+template <class Op, class A, class O>
+void overlapping_planes(const Task& task, const O& options, const Members<A>& members, const A* x, A* y, i64 begin,
     i64 end) {
     const Window& k = task.window;
-    const Overlapping<Op, O, A, Out> planes(task, options, members);
+    const Overlapping<Op, O, A> planes(task, options, members);
     for (i64 plane = begin; plane < end; plane++) {
-        const Out* from = x + plane * planes.pixels;
-        Out* to = y + plane * planes.results;
+        const A* from = x + plane * planes.pixels;
+        A* to = y + plane * planes.results;
         Sound<Op, A> sound;
         for (i64 i = 0; i < k.oh; i++)
             planes.windows(from, i, sound, [](int, i64, Vec<A>) INLINED {},
                 [&](i64 at, i64 n, Vec<A> each, const Vec<A>* sum) INLINED {
                     store<A>(to + i * k.ow + at, Op::template value<A>(options, sum, each), n);
                 });
-        if (!planes.holds(from, sound)) forward_planes<Op, A, Out>(task, members, x, y, nullptr, plane, plane + 1);
+        if (!planes.holds(from, sound)) forward_planes<Op, A, A>(task, members, x, y, nullptr, plane, plane + 1);
     }
 }
 
-template <class Op, class A, class Out, class O>
-void overlapping_planes_back(const Task& task, const O& options, const Members<A>& members, const Out* x, const Out* g,
-    Out* to, i64 begin, i64 end) {
+template <class Op, class A, class O>
+void overlapping_planes_back(const Task& task, const O& options, const Members<A>& members, const A* x, const A* g,
+    A* to, i64 begin, i64 end) {
     constexpr int L = Lanes<A>::count, S = Op::sums;
     using I = decltype(+Mask<A>{}[0]);
     const Window& k = task.window;
     const Maps& m = task.maps;
-    const Overlapping<Op, O, A, Out> planes(task, options, members);
+    const Overlapping<Op, O, A> planes(task, options, members);
     // Of two rows of windows what each gives, none beyond them, and the weights of their rows: the first is written at
     // once, the second with the windows below.
     const i64 wide = planes.wide + L, apart = 2 * planes.wide;
     const auto all_shares = room<A>(2 * S * wide), all_weights = room<A>(3 * apart);
     const bool past = streams<A>(to, m.n * m.c * planes.pixels, m.w);
     for (i64 plane = begin; plane < end; plane++) {
-        const Out *from = x + plane * planes.pixels, *given = g + plane * planes.results;
-        Out* into = to + plane * planes.pixels;
+        const A *from = x + plane * planes.pixels, *given = g + plane * planes.results;
+        A* into = to + plane * planes.pixels;
         Sound<Op, A> sound;
         auto shares = [&](i64 i) INLINED { return all_shares.get() + i % 2 * S * wide; };
         auto weights = [&](i64 y) INLINED { return all_weights.get() + (y % 2 ? 1 + y / 2 % 2 : 0) * apart; };
@@ -180,7 +179,7 @@ void overlapping_planes_back(const Task& task, const O& options, const Members<A
         if (2 * k.oh <= m.h) row(2 * k.oh - 1, shares(k.oh - 1), nullptr);
         if (planes.holds(from, sound)) continue;
         if (past) settled();
-        backward_planes<Op, true, A, Out>(task, members, x, g, nullptr, to, plane, plane + 1);
+        backward_planes<Op, true, A, A>(task, members, x, g, nullptr, to, plane, plane + 1);
     }
     if (past) settled();
 }

@@ -106,6 +106,19 @@ template <> struct Offsets<0> {
     INLINE int place(int t) const { return number[t]; }
 };
 
+// Of windows of N positions those of whole vectors; what is less is not worth compiling apart.
+template <int N> struct Unrolled {
+    Offsets<N> whole;
+    Offsets<0> any;
+    Unrolled(const Taps& taps, const i64* from) : whole(taps, from), any(taps, from) {}
+    template <bool Whole> INLINE const auto& of() const {
+        if constexpr (Whole)
+            return whole;
+        else
+            return any;
+    }
+};
+
 // One vector of windows: `lanes` of them, or, where what is read goes on beyond them, Whole.
 template <class A, class In, int N, bool Whole> struct Windows {
     static constexpr int known = N, most = N ? N : NONE;  // positions
@@ -184,25 +197,30 @@ template <class A, class In, class Out, class Gradient = A> struct Run {
     i64 width;
     bool streams = false;  // what is written is written once, and past the caches
     i64 low = 0, high = 0;  // the windows of a padded row that lie wholly in the map
-    const Out* next = nullptr;  // of NCHW: what the next plane holds beside the first row of windows
-    i64 next_step = 0;
+    const char* next = nullptr;  // of NCHW: what the next plane holds beside the first row of windows
+    i64 next_step = 0;           // bytes
 
     INLINE const Window* padded(i64 at, i64 n) const { return at < low || at + n > high ? row : nullptr; }
     INLINE Vec<A> part(i64 at) const { return by_window ? load<A>(by_window + at) : splat<A>(each); }
     // While a plane is computed memory would rest.
     INLINE void fetch(i64 row) const {
-        const char* from = (const char*)(next + row * next_step);
-        for (i64 at = 0; at < next_step * i64(sizeof(Out)); at += LINE) __builtin_prefetch(from + at);
+        for (i64 at = 0; at < next_step; at += LINE) __builtin_prefetch(next + row * next_step + at);
     }
 };
 
-// f(at, n, whether n is as many as a vector holds) for all vectors of so many numbers; Alike: it is the same to f.
-template <bool Alike, class A, class F> INLINE void pieces(i64 length, F f) {
-    constexpr int L = Lanes<A>::count;
-    if constexpr (Alike) {
-        for (i64 at = 0; at < length; at += L) f(at, std::min<i64>(L, length - at), std::true_type{});
+// What f takes of the last vector, which may be less than whole: as if it were, or once more what the one before held.
+enum class Ends { alike, again, apart };
+
+// f(at, n, whether n is as many as a vector holds) for all vectors of so many numbers.
+template <Ends ends, class A, class F> INLINE void pieces(i64 length, F f) {
+    constexpr i64 L = Lanes<A>::count;
+    i64 at = 0;
+    if constexpr (ends == Ends::alike) {
+        for (; at < length; at += L) f(at, std::min(L, length - at), std::true_type{});
+    } else if constexpr (ends == Ends::again) {
+        if (length < L) return f(at, length, std::false_type{});
+        for (; at < length; at += L) f(at = std::min(at, length - L), L, std::true_type{});
     } else {
-        i64 at = 0;
         for (; at + L <= length; at += L) f(at, L, std::true_type{});
         if (at < length) f(at, length - at, std::false_type{});
     }
@@ -210,10 +228,11 @@ template <bool Alike, class A, class F> INLINE void pieces(i64 length, F f) {
 
 template <class Op, int N, bool Planar, class A, class In, class Out>
 INLINE void forward_run(const Options& options, const Chance& chance, const Taps& taps, Run<A, In, Out> run) {
-    const Offsets<N> offsets(taps, taps.offset);
+    const Unrolled<N> offsets(taps, taps.offset);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
-        Windows<A, In, N, decltype(whole)::value> x{
-            run.x + at, offsets, n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width, run.low, run.high};
+        constexpr bool Whole = decltype(whole)::value;
+        Windows<A, In, Whole ? N : 0, Whole> x{
+            run.x + at, offsets.template of<Whole>(), n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width, run.low, run.high};
         if constexpr (!Planar) x.fetch(taps);
         Vec<A> y, uniform{};
         Mask<A> position{};
@@ -224,7 +243,7 @@ INLINE void forward_run(const Options& options, const Chance& chance, const Taps
     };
     for (i64 i = 0; i < run.repeat; i++) {
         if constexpr (Planar) run.fetch(i);
-        pieces<Planar, A>(run.length, block);
+        pieces<Planar ? Ends::alike : Ends::again, A>(run.length, block);
         run.x += run.x_step;
         run.y += run.y_step;
         run.place += run.y_step;
@@ -235,24 +254,25 @@ INLINE void forward_run(const Options& options, const Chance& chance, const Taps
 template <class Op, int N, bool Planar, bool Add, class A, class In, class Out, class Gradient>
 INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Out, Gradient> run) {
     constexpr int L = Lanes<A>::count;
-    const Offsets<N> offsets(taps, taps.offset), targets(taps, taps.target);
+    const Unrolled<N> offsets(taps, taps.offset), targets(taps, taps.target);
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
-        constexpr bool Full = !Planar && decltype(whole)::value;
-        Windows<A, In, N, Full || Planar> x{
-            run.x + at, offsets, n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width, run.low, run.high};
+        constexpr bool Whole = decltype(whole)::value, Full = !Planar && Whole;
+        const auto &from = offsets.template of<Whole>(), &into = targets.template of<Whole>();
+        Windows<A, In, Whole ? N : 0, Whole> x{
+            run.x + at, from, n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width, run.low, run.high};
         if constexpr (!Planar && Op::looks) x.fetch(taps);
         Mask<A> position{};
         if constexpr (Op::keeps) position = load<A>(run.position + at, Full ? L : n);
         Vec<A> g = load<A>(run.y + at, Full ? L : n);
         Op::template backward<A>(options, x, run.part(at), g, position, [&](int t, Vec<A> part) INLINED {
-            Gradient* to = run.gradient + targets.offset[t] + at;
+            Gradient* to = run.gradient + into.offset[t] + at;
             if constexpr (Add) part += load<A>(to, Full ? L : n);
             write<A>(to, part, Full ? L : n, !Add && run.streams);  // what is summed: when it is done
         });
     };
     for (i64 i = 0; i < run.repeat; i++) {
         if constexpr (Planar && Op::looks) run.fetch(i);
-        pieces<Planar, A>(run.length, block);
+        pieces<Planar ? Ends::alike : Add ? Ends::apart : Ends::again, A>(run.length, block);
         run.x += run.x_step;
         run.y += run.y_step;
         run.gradient += run.gradient_step;
@@ -324,7 +344,8 @@ template <class A> struct Grid {
         flat = w == window.sw * pitch;
         apart((h * pitch + 3 * L - 1) / L * L);
     }
-    // So far do the columns of one remainder lie from those of the next.
+    // With the columns of one remainder so far from those of the next.
+    Grid(const Window& window, const Maps& maps, i64 distance) : Grid(window, maps) { apart(distance); }
     void apart(i64 distance) {
         plane = distance;
         even = at(window.left);
@@ -465,57 +486,100 @@ struct Task {
     Inner columns() const { return {window.ow, window.sw, window.left, window.extent_w(), maps.w}; }
 };
 
-template <class Op, class A, class Out>
-void forward_planes(const Task& task, const Members<A>& members, const Out* x, Out* y, u8* position, i64 begin,
-    i64 end) {
+// A plane of a map as numbers to compute with: its own, or of bfloat16 a copy, so that all else is compiled once for both.
+template <class A, class Out> struct Plane {
+    static constexpr bool same = std::is_same_v<A, Out>;
+    const i64 size;
+    const Aligned<A> memory{room<A>(same ? 0 : size)};
+
+    const A* read(const Out* from) const {
+        if constexpr (same) return from;
+        vectors<A>(size, [&](i64 at, i64 n) INLINED { store<A>(memory.get() + at, load<A>(from + at, n), n); });
+        return memory.get();
+    }
+    A* target(Out* to) const {
+        if constexpr (same) return to;
+        return memory.get();
+    }
+    void write(Out* to) const {
+        if constexpr (!same)
+            vectors<A>(size, [&](i64 at, i64 n) INLINED { store<A>(to + at, load<A>(memory.get() + at, n), n); });
+    }
+};
+
+// The windows of planes of NCHW.
+template <class Op, class A> struct Planar {
+    const Task& task;
     const Window& k = task.window;
     const Maps& m = task.maps;
-    Grid<A> grid(k, m);
-    auto copy = room<A>(grid.size());
-    const auto rows = grid.rows(task.rows(), members);
+    const Grid<A> grid{k, m};
+    const std::vector<Rows<A>> rows;
+    const i64 results = k.oh * k.ow, size = m.h * m.w;
     const Inner inner = task.columns();
-    for (i64 plane = begin; plane < end; plane++) {
-        grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
+
+    Planar(const Task& task, const Members<A>& members) : task(task), rows(grid.rows(task.rows(), members)) {}
+
+    // Of the plane of this number, copied; `next` are the bytes of the plane behind it, each number of so many.
+    void forward(i64 plane, const A* copy, A* y, u8* position, const char* next, i64 bytes) const {
         const Options options = task.of<A>(plane / m.c);
         for (const auto& [i, repeat, positions, each] : rows) {
-            i64 place = (plane * k.oh + i) * k.ow;
-            Run<A, A, Out> run{copy.get() + (i * k.sh - k.top) * grid.pitch, y + place,
-                position ? position + place : nullptr, nullptr, k.ow, repeat, k.sh * grid.pitch, k.ow, 0,
-                0, each.get(), place, grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high,
-                x + ((plane + 1) * m.h + i * k.sh) * m.w, k.sh * m.w};
+            const i64 place = i * k.ow;
+            Run<A, A, A> run{copy + (i * k.sh - k.top) * grid.pitch, y + place, position ? position + place : nullptr,
+                nullptr, k.ow, repeat, k.sh * grid.pitch, k.ow, 0, 0, each.get(), plane * results + place,
+                grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high, next + i * k.sh * m.w * bytes,
+                k.sh * m.w * bytes};
             by_count<Op, false, !Op::weighs, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, true>(options, task.chance, positions, run);
             });
         }
+    }
+    template <bool Add>
+    void backward(i64 plane, const A* copy, const A* g, const u8* position, A* sum, const char* next, i64 bytes) const {
+        const Options options = task.of<A>(plane / m.c);
+        for (const auto& [i, repeat, positions, each] : rows) {
+            const i64 place = i * k.ow, start = (i * k.sh - k.top) * grid.pitch, step = k.sh * grid.pitch;
+            Run<A, A, const A> run{copy + start, g + place, position ? (u8*)position + place : nullptr, sum + start, k.ow,
+                repeat, step, k.ow, step, 0, each.get(), plane * results + place, grid.padded() ? &k : nullptr, m.w, false,
+                inner.low, inner.high, next + i * k.sh * m.w * bytes, k.sh * m.w * bytes};
+            constexpr bool unrolls = Add && !Op::weighs;
+            by_count<Op, unrolls && Op::looks, unrolls, A>(positions, k, [&, &positions = positions](auto n) INLINED {
+                backward_run<Op, decltype(n)::value, true, Add>(options, positions, run);
+            });
+        }
+    }
+};
+
+template <class Op, class A, class Out>
+void forward_planes(const Task& task, const Members<A>& members, const Out* x, Out* y, u8* position, i64 begin,
+    i64 end) {
+    const Planar<Op, A> planar(task, members);
+    const i64 size = planar.size, results = planar.results;
+    const auto copy = room<A>(planar.grid.size());
+    const Plane<A, Out> made{results};
+    for (i64 plane = begin; plane < end; plane++) {
+        planar.grid.fill(x + plane * size, copy.get(), A(Op::padding));
+        planar.forward(plane, copy.get(), made.target(y + plane * results), position ? position + plane * results : nullptr,
+            (const char*)(x + (plane + 1) * size), sizeof(Out));
+        made.write(y + plane * results);
     }
 }
 
 template <class Op, bool Add, class A, class Out>
 void backward_planes(const Task& task, const Members<A>& members, const Out* x, const Out* g, const u8* position,
     Out* to, i64 begin, i64 end) {
-    const Window& k = task.window;
-    const Maps& m = task.maps;
-    Grid<A> grid(k, m);
-    auto copy = room<A>(Op::looks ? grid.size() : 0), sum = room<A>(grid.size());
-    const auto rows = grid.rows(task.rows(), members);
-    const Inner inner = task.columns();
-    const bool past = streams<A>(to, m.n * m.c * m.h * m.w, grid.flat ? m.h * m.w : m.w);
+    const Planar<Op, A> planar(task, members);
+    const Grid<A>& grid = planar.grid;
+    const i64 size = planar.size, results = planar.results;
+    const auto copy = room<A>(Op::looks ? grid.size() : 0), sum = room<A>(grid.size());
+    const Plane<A, Out> given{results};
+    const bool past = streams<A>(to, task.maps.n * task.maps.c * size, grid.flat ? size : task.maps.w);
     for (i64 plane = begin; plane < end; plane++) {
-        if (Op::looks) grid.fill(x + plane * m.h * m.w, copy.get(), A(Op::padding));
+        if (Op::looks) grid.fill(x + plane * size, copy.get(), A(Op::padding));
         if (Add) std::memset(sum.get(), 0, grid.size() * sizeof(A));
-        const Options options = task.of<A>(plane / m.c);
-        for (const auto& [i, repeat, positions, each] : rows) {
-            i64 place = (plane * k.oh + i) * k.ow, start = (i * k.sh - k.top) * grid.pitch, step = k.sh * grid.pitch;
-            Run<A, A, const Out> run{copy.get() + start, g + place, position ? (u8*)position + place : nullptr,
-                sum.get() + start, k.ow, repeat, step, k.ow, step, 0, each.get(), place,
-                grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high,
-                Op::looks ? x + ((plane + 1) * m.h + i * k.sh) * m.w : nullptr, k.sh * m.w};
-            constexpr bool unrolls = Add && !Op::weighs;
-            by_count<Op, unrolls && Op::looks, unrolls, A>(positions, k, [&, &positions = positions](auto n) INLINED {
-                backward_run<Op, decltype(n)::value, true, Add>(options, positions, run);
-            });
-        }
-        grid.empty(sum.get(), to + plane * m.h * m.w, past);
+        planar.template backward<Add>(plane, copy.get(), given.read(g + plane * results),
+            position ? position + plane * results : nullptr, sum.get(),
+            Op::looks ? (const char*)(x + (plane + 1) * size) : nullptr, sizeof(Out));
+        grid.empty(sum.get(), to + plane * size, past);
     }
     if (past) settled();
 }

@@ -1,7 +1,7 @@
 // Operators that weigh each value alone, and whose windows add up the products of weights and values, of some the weights
 // too: Lp, softpool. The gradient of a value follows from its weight and from sums over the windows that it lies in. So
-// where windows overlap each value is weighed once, not once a window, and nothing is summed in memory. Planes and
-// pictures whose sums are out of bounds, and all in float64, go the way of slide.h.
+// where windows of maps in float32 overlap each value is weighed once, not once a window, and nothing is summed in
+// memory. Planes and pictures whose sums are out of bounds go the way of slide.h.
 #pragma once
 
 #include "gather.h"
@@ -57,9 +57,9 @@ template <class Op, bool Keep, class A> struct WeighedPlane {
     WeighedPlane(const Task& task, const Members<A>& members) : task(task), rows(grid.rows(task.rows(), members)) {}
 
     // f(row, column, number, each, sums) for all windows.
-    template <class Out, class F> INLINE bool windows(const Out* x, F f) const {
+    template <class F> INLINE bool windows(const A* x, F f) const {
         Sound<Op, A> sound;
-        grid.template fill<S>(x, sorted.get(), A(0), [&](const Out* from, i64 n, Vec<A>* made) INLINED {
+        grid.template fill<S>(x, sorted.get(), A(0), [&](const A* from, i64 n, Vec<A>* made) INLINED {
             __builtin_prefetch(from + AHEAD);
             const Vec<A> value = load<A>(from, n);
             Vec<A> weight, product;
@@ -87,51 +87,50 @@ template <class Op, bool Keep, class A> struct WeighedPlane {
     }
 };
 
-template <class Op, class A, class Out>
-void weighed_planes(const Task& task, const Members<A>& members, const Out* x, Out* y, i64 begin, i64 end) {
+template <class Op, class A>
+void weighed_planes(const Task& task, const Members<A>& members, const A* x, A* y, i64 begin, i64 end) {
     const Window& k = task.window;
     const WeighedPlane<Op, false, A> weighed(task, members);
     for (i64 plane = begin; plane < end; plane++) {
-        Out* to = y + plane * k.oh * k.ow;
+        A* to = y + plane * k.oh * k.ow;
         const bool sound = weighed.windows(x + plane * weighed.size,
             [&](i64 i, i64 j, i64 n, Vec<A> each, const Vec<A>* sum) INLINED {
                 store<A>(to + i * k.ow + j, Op::template value<A>(task.options, sum, each), n);
             });
-        if (!sound) forward_planes<Op, A, Out>(task, members, x, y, nullptr, plane, plane + 1);
+        if (!sound) forward_planes<Op, A, A>(task, members, x, y, nullptr, plane, plane + 1);
     }
 }
 
-template <class Op, class A, class Out>
-void weighed_planes_back(const Task& task, const Members<A>& members, const Gather<A>& gather, const Out* x,
-    const Out* g, Out* to, i64 begin, i64 end) {
+template <class Op, class A>
+void weighed_planes_back(const Task& task, const Members<A>& members, const Gather<A>& gather, const A* x,
+    const A* g, A* to, i64 begin, i64 end) {
     constexpr int L = Lanes<A>::count, S = Op::sums;
     const Window& k = task.window;
     const Maps& m = task.maps;
     const i64 pitch = gather.pitch, plain = gather.margin + (k.oh + 1) * pitch + 2 * L;
     const WeighedPlane<Op, true, A> weighed(task, members);
-    Grid<A> grid(k, m);
-    grid.apart(m.h * pitch + 2 * L);
+    const Grid<A> grid(k, m, m.h * pitch + 2 * L);
     const auto windows = room<A>(S * plain), made = room<A>(S * grid.size());
     A* const shares = windows.get() + gather.margin;
     const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.w);
     for (i64 plane = begin; plane < end; plane++) {
-        const Out* from = x + plane * weighed.size;
+        const A* from = x + plane * weighed.size;
         const bool sound = weighed.windows(from, [&](i64 i, i64 j, i64 n, Vec<A> each, const Vec<A>* sum) INLINED {
             Vec<A> shared[S];
-            const Out* from = g + (plane * k.oh + i) * k.ow + j;
+            const A* from = g + (plane * k.oh + i) * k.ow + j;
             __builtin_prefetch(from + k.oh * k.ow);
             Op::template shares<A>(task.options, sum, each, load<A>(from, n), shared);
             UNROLLED for (int s = 0; s < S; s++)
                 store<A>(shares + s * plain + i * pitch + j, shared[s], n);
         });
         if (!sound) {
-            backward_planes<Op, true, A, Out>(task, members, x, g, nullptr, to, plane, plane + 1);
+            backward_planes<Op, true, A, A>(task, members, x, g, nullptr, to, plane, plane + 1);
             continue;
         }
         A* into = made.get();
         for (const auto& kind : gather.kinds) {
             for (const auto& patch : kind.patches)
-                by_windows(patch.offset.size(), [&](auto count) INLINED {
+                by_windows<A>(patch.offset.size(), [&](auto count) INLINED {
                     const Adder<S, decltype(count)::value, A> adder(
                         shares, plain, patch.offset.data(), patch.offset.size());
                     A* row = into + patch.first * grid.plane;
@@ -145,7 +144,7 @@ void weighed_planes_back(const Task& task, const Members<A>& members, const Gath
         }
         for (i64 y = 0; y < m.h; y++) {
             const A* row = made.get() + gather.rows[y].place * pitch;
-            Out* line = to + (plane * m.h + y) * m.w;
+            A* line = to + (plane * m.h + y) * m.w;
             grid.template line<S>(row, m.w, [&](i64 at, i64 n, const Vec<A>* shared) INLINED {
                 const i64 place = y * m.w + at;
                 const Vec<A> weight = load<A>(weighed.weights.get() + place, n);
@@ -158,10 +157,10 @@ void weighed_planes_back(const Task& task, const Members<A>& members, const Gath
 
 // Rows of pixels of a channels_last picture, weighed one after the other: as many are kept as a window is high. Of each
 // the weights, if they are kept or added up, and the products.
-template <class Op, bool Keep, class A, class Out> struct WeighedRows {
+template <class Op, bool Keep, class A> struct WeighedRows {
     static constexpr int S = Op::sums, M = Keep ? 2 : S;
     const Task& task;
-    const Out* x;
+    const A* x;
     const i64 channels;
     const Window& k = task.window;
     const Maps& m = task.maps;
@@ -177,7 +176,7 @@ template <class Op, bool Keep, class A, class Out> struct WeighedRows {
             const bool whole = channels == m.c;
             for (i64 pixel = 0; pixel < (whole ? 1 : m.w); pixel++, to += channels)
                 vectors<A>(whole ? row : channels, [&](i64 at, i64 n) INLINED {
-                    const Out* from = x + (done * m.w + pixel) * m.c + at;
+                    const A* from = x + (done * m.w + pixel) * m.c + at;
                     __builtin_prefetch(from + AHEAD);
                     const Vec<A> value = load<A>(from, n);
                     Vec<A> weight, product;
@@ -211,36 +210,36 @@ template <class Op, bool Keep, class A, class Out> struct WeighedRows {
     }
 };
 
-template <class Op, class A, class Out>
-void weighed_pixels(const Task& task, const Members<A>& members, const Out* x, Out* y, i64 picture, i64 first,
+template <class Op, class A>
+void weighed_pixels(const Task& task, const Members<A>& members, const A* x, A* y, i64 picture, i64 first,
     i64 channels) {
     const Window& k = task.window;
     const Maps& m = task.maps;
     const bool past = streams<A>(y, m.n * m.c * k.oh * k.ow, m.c);
-    WeighedRows<Op, false, A, Out> rows{task, x + picture * m.h * m.w * m.c + first, channels};
-    Out* to = y + picture * k.oh * k.ow * m.c + first;
+    WeighedRows<Op, false, A> rows{task, x + picture * m.h * m.w * m.c + first, channels};
+    A* to = y + picture * k.oh * k.ow * m.c + first;
     for (i64 i = 0; i < k.oh; i++)
         rows.windows(members, i, [&](i64 j, i64 at, i64 n, Vec<A> each, const Vec<A>* sum) INLINED {
             write<A>(to + (i * k.ow + j) * m.c + at, Op::template value<A>(task.options, sum, each), n, past);
         });
     if (past) settled();
     if (!rows.sound.holds())
-        forward_pixels<Op, A, Out>(task, PixelTaps(task), members, x, y, nullptr, picture, first, channels);
+        forward_pixels<Op, A, A>(task, PixelTaps(task), members, x, y, nullptr, picture, first, channels);
 }
 
-template <class Op, class A, class Out>
-void weighed_pixels_back(const Task& task, const Members<A>& members, const Gather<A>& gather, const Out* x,
-    const Out* g, Out* to, i64 picture, i64 first, i64 channels) {
+template <class Op, class A>
+void weighed_pixels_back(const Task& task, const Members<A>& members, const Gather<A>& gather, const A* x,
+    const A* g, A* to, i64 picture, i64 first, i64 channels) {
     constexpr int S = Op::sums;
     const Window& k = task.window;
     const Maps& m = task.maps;
     const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.c);
-    WeighedRows<Op, true, A, Out> rows{task, x + picture * m.h * m.w * m.c + first, channels};
+    WeighedRows<Op, true, A> rows{task, x + picture * m.h * m.w * m.c + first, channels};
     // Of rows of windows as many are kept as a place lies in, and some more, so that they are seldom moved.
     const i64 wide = k.ow * m.c, most = (k.extent_h() + k.sh - 1) / k.sh + 8, plain = most * wide + Lanes<A>::count;
     const auto shares = room<A>(S * plain);
-    const Out* given = g + picture * k.oh * wide + first;
-    Out* into = to + picture * m.h * m.w * m.c + first;
+    const A* given = g + picture * k.oh * wide + first;
+    A* into = to + picture * m.h * m.w * m.c + first;
     i64 oldest = 0, next = 0;
     for (i64 y = 0; y < m.h; y++, into += m.w * m.c) {
         for (; next < k.oh && next * k.sh - k.top <= y; next++) {
@@ -255,7 +254,7 @@ void weighed_pixels_back(const Task& task, const Members<A>& members, const Gath
             rows.windows(members, next, [&](i64 j, i64 at, i64 n, Vec<A> each, const Vec<A>* sum) INLINED {
                 Vec<A> shared[S];
                 const i64 place = j * m.c + at;
-                const Out* from = given + next * wide + place;
+                const A* from = given + next * wide + place;
                 __builtin_prefetch(from + AHEAD);
                 Op::template shares<A>(task.options, sum, each, load<A>(from, n), shared);
                 UNROLLED for (int s = 0; s < S; s++)
@@ -265,7 +264,7 @@ void weighed_pixels_back(const Task& task, const Members<A>& members, const Gath
         rows.until(y + 1);
         const auto& [windows, kind, _] = gather.rows[y];
         for (const auto& patch : gather.kinds[kind].patches)
-            by_windows(patch.offset.size(), [&](auto count) INLINED {
+            by_windows<A>(patch.offset.size(), [&](auto count) INLINED {
                 const Adder<S, decltype(count)::value, A> adder(
                     shares.get() + (windows - oldest) * wide, plain, patch.offset.data(), patch.offset.size());
                 for (i64 i = 0; i < patch.number; i++) {
@@ -282,5 +281,5 @@ void weighed_pixels_back(const Task& task, const Members<A>& members, const Gath
     }
     if (past) settled();
     if (!rows.sound.holds())
-        backward_pixels<Op, true, A, Out>(task, members, x, g, nullptr, to, picture, first, channels);
+        backward_pixels<Op, true, A, A>(task, members, x, g, nullptr, to, picture, first, channels);
 }
