@@ -203,12 +203,12 @@ def test_draws_from_given_numbers_and_in_proportion(
 ) -> None:
     x = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 2, 2).repeat(4, 8, 16, 16).contiguous(memory_format=memory_format)
     window, last = Window.of(2, 2, 0, 1, False), int(memory_format == torch.channels_last)
-    call = ("stochastic", (*window.plan(32, 32, counted=True), -1, 0, last), 0.0, True)
+    call = ("stochastic", (*window.plan(32, 32, counted=True), -1, 0, last), 0.0)
     uniform = torch.rand(4, 8, 16, 16).contiguous(memory_format=memory_format)
-    drawn_here = torch.ops.poolbench.slide.default(x, uniform, *call)
-    for one, other in zip(interpreted.slide(x, uniform, *call), drawn_here, strict=True):
+    drawn_here = torch.ops.poolbench.slide_keeping.default(x, uniform, *call)
+    for one, other in zip(interpreted.slide_keeping(x, uniform, *call), drawn_here, strict=True):
         assert torch.equal(one, other)
-    y, _ = interpreted.slide(x, torch.tensor([2**62 + 5]), *call)
+    y = interpreted.slide(x, torch.tensor([2**62 + 5]), *call)
     counts = y.flatten().long().bincount(minlength=5)[1:]
     assert p_value(counts, y.numel() * torch.tensor([0.1, 0.2, 0.3, 0.4])) > ACCEPTED
 

@@ -5,10 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+KEEPS = ("max", "mixed", "coin", "stochastic")
+"""Kernels that keep a byte of each window for the backward pass: which of its positions counts."""
+
 
 def register() -> None:
     """Tell torch; the library is loaded."""
     torch.library.register_fake("poolbench::slide")(slide)
+    torch.library.register_fake("poolbench::slide_keeping")(slide_keeping)
     torch.library.register_fake("poolbench::slide_backward")(slide_backward)
     torch.library.register_fake("poolbench::learned")(learned)
     torch.library.register_fake("poolbench::learned_backward")(learned_backward)
@@ -31,12 +35,15 @@ def format_of(last: int) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-def slide(
-    x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float, keep: bool
+def slide(x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float) -> Tensor:
+    return like(x, plan[8], plan[9], plan[16], x.shape[0])
+
+
+def slide_keeping(
+    x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float
 ) -> tuple[Tensor, Tensor]:
-    kept = keep and name in ("max", "mixed", "coin", "stochastic")
-    y = like(x, plan[8], plan[9], plan[16], x.shape[0])
-    return y, like(x, plan[8], plan[9], plan[16], x.shape[0] if kept else 0, torch.uint8)
+    y = slide(x, extra, name, plan, number)
+    return y, torch.empty_like(y, dtype=torch.uint8)
 
 
 def slide_backward(

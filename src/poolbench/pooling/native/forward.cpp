@@ -32,36 +32,52 @@ void forward(const Task& task, const Out* x, Out* y, u8* position) {
         });
 }
 
-std::tuple<Tensor, Tensor> slide(Tensor x, std::optional<Tensor> extra, std::string name, Numbers plan, double number,
-    bool keep) {
+// `position`, if it is there, becomes those that are kept for the backward pass.
+Tensor run(const Tensor& x, const std::optional<Tensor>& extra, const std::string& name, const Numbers& plan, double number,
+    Tensor* position) {
     const Task task = task_of(x.size(0), x.size(1), x.size(2), x.size(3), plan, number, extra);
     const Window& k = task.window;
     const Maps& m = task.maps;
     Tensor y = empty(m.n, m.c, k.oh, k.ow, m.last, code(x.scalar_type()));
-    std::optional<Tensor> position;
     if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, type_of(x))) {
         share(*fused, [&](i64 begin, i64 end) { fused->forward(x.data_ptr(), y.data_ptr(), begin, end); });
-        return {y, empty(0, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8())};
+        return y;
     }
-    auto run = [&](auto op) {
+    if (position) *position = empty(m.n, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8());
+    u8* const places = position ? (u8*)position->data_ptr() : nullptr;
+    const bool found = by_name(name, [&](auto op) {
         using Op = decltype(op);
-        bool kept = Op::keeps && keep;
-        position = empty(kept ? m.n : 0, m.c, k.oh, k.ow, m.last, aoti_torch_dtype_uint8());
+        STD_TORCH_CHECK(Op::keeps || !position, "poolbench: ", name, " keeps nothing");
         by_type(x.scalar_type(), [&](auto a, auto out) {
             using A = decltype(a);
             using Out = decltype(out);
             auto run = forward<Op, A, Out>;
             if constexpr (std::is_same_v<Op, Max>)
-                if (!kept) run = forward<Unkept<Op>, A, Out>;
-            run(task, (const Out*)x.data_ptr(), (Out*)y.data_ptr(), kept ? (u8*)position->data_ptr() : nullptr);
+                if (!places) run = forward<Unkept<Op>, A, Out>;
+            run(task, (const Out*)x.data_ptr(), (Out*)y.data_ptr(), places);
         });
-    };
-    STD_TORCH_CHECK(by_name(name, run), "poolbench: no kernel is called ", name);
-    return {y, *position};
+    });
+    STD_TORCH_CHECK(found, "poolbench: no kernel is called ", name);
+    return y;
+}
+
+Tensor slide(Tensor x, std::optional<Tensor> extra, std::string name, Numbers plan, double number) {
+    return run(x, extra, name, plan, number, nullptr);
+}
+
+std::tuple<Tensor, Tensor> slide_keeping(Tensor x, std::optional<Tensor> extra, std::string name, Numbers plan,
+    double number) {
+    Tensor position;
+    Tensor y = run(x, extra, name, plan, number, &position);
+    return {y, position};
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(poolbench, m) {
-    m.def("slide(Tensor x, Tensor? extra, str name, int[] plan, float number, bool keep) -> (Tensor, Tensor)");
+    m.def("slide(Tensor x, Tensor? extra, str name, int[] plan, float number) -> Tensor");
+    m.def("slide_keeping(Tensor x, Tensor? extra, str name, int[] plan, float number) -> (Tensor, Tensor)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(poolbench, CPU, m) { m.impl("slide", TORCH_BOX(&slide)); }
+STABLE_TORCH_LIBRARY_IMPL(poolbench, CPU, m) {
+    m.impl("slide", TORCH_BOX(&slide));
+    m.impl("slide_keeping", TORCH_BOX(&slide_keeping));
+}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from poolbench.pooling.native.build import KERNELS
-from poolbench.pooling.native.fakes import format_of
+from poolbench.pooling.native.fakes import KEEPS, format_of
 from poolbench.pooling.native.selection import TRITON, backend
 from poolbench.pooling.window import Window, wide
 
@@ -26,7 +26,9 @@ MOST_PLANS = 1000
 EVERY = 254
 """In place of a position: all of them, equally. A window of so many is left to the formula."""
 LOOKS = ("lp", "expectation", "softpool", "median", "max_blur")
-"""Kernels whose backward pass reads the input again; the others keep one byte for each output, or nothing."""
+"""Kernels whose backward pass reads the input again."""
+LINEAR = ("average", "subsample")
+"""Those whose backward pass needs nothing."""
 Formula = Callable[[Tensor], Tensor]
 Call = tuple[str, Sequence[int], float, Window | None, Formula]
 """A kernel's name, what it is told of the windows, its own number, the windows, and what it computes."""
@@ -128,7 +130,7 @@ def _run(
 ) -> Tensor:
     if x.requires_grad and torch.is_grad_enabled():
         return Slide.apply(x, extra, (name, plan, number, window, formula))
-    return OPS.slide.default(x, extra, name, plan, number, False)[0]
+    return OPS.slide.default(x, extra, name, plan, number)
 
 
 LearnedFormula = Callable[..., Tensor]
@@ -198,16 +200,19 @@ class Slide(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, extra: Tensor | None, call: Call) -> Tensor:
         name, plan, number, *_ = call
-        y, position = OPS.slide.default(x, extra, name, plan, number, True)
         ctx.call, ctx.shape = call, x.shape
-        ctx.save_for_backward(
-            x if name in LOOKS else None, position if position.numel() else None, extra if "blur" in name else None
-        )
-        return y
+        if name in KEEPS:
+            y, position = OPS.slide_keeping.default(x, extra, name, plan, number)
+            ctx.save_for_backward(None, position, None)
+            return y
+        if name not in LINEAR:
+            ctx.save_for_backward(x if name in LOOKS else None, None, extra if "blur" in name else None)
+        return OPS.slide.default(x, extra, name, plan, number)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,), (x, position, extra), (name, plan, number, *_) = gradients, ctx.saved_tensors, ctx.call
+        (gradient,), (name, plan, number, *_) = gradients, ctx.call
+        x, position, extra = ctx.saved_tensors or (None, None, None)
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return _differentiable(ctx, gradient, x, position), None, None
         gradient = gradient.contiguous(memory_format=format_of(plan[16]))
@@ -268,7 +273,7 @@ def mixture(x: Tensor, shares: Tensor, window: Window, formula: Callable[[Tensor
     shares = shares.to(torch.promote_types(x.dtype, torch.float32)).contiguous()
     if torch.is_grad_enabled() and (x.requires_grad or shares.requires_grad):
         return Mixture.apply(x, shares, window, plan, formula)
-    return OPS.slide.default(x, shares, "mixture", plan, 0.0, False)[0]
+    return OPS.slide.default(x, shares, "mixture", plan, 0.0)
 
 
 class Mixture(torch.autograd.Function):
@@ -285,7 +290,7 @@ class Mixture(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, shares)
         ctx.window, ctx.plan, ctx.formula, ctx.shape = window, plan, formula, x.shape
-        return OPS.slide.default(x, shares, "mixture", plan, 0.0, False)[0]
+        return OPS.slide.default(x, shares, "mixture", plan, 0.0)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -8,7 +8,7 @@ each window writes what its numbers receive. All is computed in float32, or in f
 
 from poolbench.pooling.native.gpu.cells import cells, cells_backward, cells_taken
 from poolbench.pooling.native.gpu.learned import learned, learned_backward
-from poolbench.pooling.native.gpu.slide import slide, slide_backward
+from poolbench.pooling.native.gpu.slide import slide, slide_backward, slide_keeping
 
 __all__ = [
     "cells",
@@ -17,5 +17,6 @@ __all__ = [
     "learned",
     "learned_backward",
     "slide",
+    "slide_keeping",
     "slide_backward",
 ]

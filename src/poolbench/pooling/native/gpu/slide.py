@@ -221,21 +221,33 @@ def _spread(
         tl.store(sums + (k * tl.num_programs(1) + chunk) * planes + plane, total, mask=present)
 
 
-def slide(
-    x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float, keep: bool
-) -> tuple[Tensor, Tensor]:
-    """The operator `name` of each window of `x`, (N, C, H, W) to (N, C, H', W'), and what the backward pass keeps."""
-    y, position = fakes.slide(x, extra, name, plan, number, keep)
+def slide(x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float) -> Tensor:
+    """The operator `name` of each window of `x`, (N, C, H, W) to (N, C, H', W')."""
+    y = fakes.slide(x, extra, name, plan, number)
     if len(plan) > OWN:
         assert extra is not None
         _blur(x, y, extra, name, plan)
-        return y, position
+    else:
+        _slide(x, y, None, extra, name, plan, number)
+    return y
+
+
+def slide_keeping(
+    x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float
+) -> tuple[Tensor, Tensor]:
+    """The same, and which position of each window counts, for the backward pass."""
+    y, position = fakes.slide_keeping(x, extra, name, plan, number)
+    _slide(x, y, position, extra, name, plan, number)
+    return y, position
+
+
+def _slide(
+    x: Tensor, y: Tensor, position: Tensor | None, extra: Tensor | None, name: str, plan: Sequence[int], number: float
+) -> None:
     seed = 0
     if extra is not None and not extra.is_floating_point():
         seed, extra = int(extra), None
-    kept = position if len(position) else None
-    forward(x, plan_of(name, plan, number, x, y), plan, y=y, position=kept, extra=extra, seed=seed)
-    return y, position
+    forward(x, plan_of(name, plan, number, x, y), plan, y=y, position=position, extra=extra, seed=seed)
 
 
 def slide_backward(
