@@ -11,6 +11,7 @@ constexpr double INF = std::numeric_limits<double>::infinity();
 struct Options {
     double number = 0;              // p, or the share of the maximum
     const void* shares = nullptr;   // of each position, in this picture
+    bool uneven = 2 * number != std::floor(2 * number);  // no number of halves
 };
 // With a number that the compiler knows, in halves; or of which it knows that it is no such one.
 template <int halves> struct Known : Options {
@@ -306,12 +307,16 @@ struct Lp : Looks {
                 sum += x[t] * x[t];
             });
         } else {
-            for (int t = 0; t < x.count; t++) {
-                Vec<A> v = magnitude<A>(x[t]);
+            const auto add = [&](int t, auto raise) INLINED {
+                const Vec<A> v = magnitude<A>(x[t]);
                 bits |= (Mask<A>)v;
-                powers[t] = raise<A>(o, v, p - 1);
+                powers[t] = raise(v);
                 sum += powers[t] * v;
-            }
+            };
+            if (o.uneven)
+                x.each([&](int t) INLINED { add(t, [&](Vec<A> v) INLINED { return raised(v, p - 1); }); });
+            else
+                x.each([&](int t) INLINED { add(t, [&](Vec<A> v) INLINED { return power<A>(v, p - 1); }); });
         }
         mean = sum * each;
         return !any(((sum < low<A>) & (bits != 0)) | !(sum <= high<A>));
