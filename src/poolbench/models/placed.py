@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poolbench import pooling
@@ -54,9 +55,12 @@ class Placed(nn.Module):
 
     def _fit(self, x: Tensor) -> Tensor:
         assert self.window is not None
-        for axis, count, step in zip((2, 3), self.window.shape(*x.shape[2:]), self.window.stride, strict=True):
-            size, wanted = x.shape[axis], count * step
-            x = x.narrow(axis, 0, wanted) if wanted < size else surround(x, axis, 0, wanted - size, "replicate")
+        counts, (rows, columns) = self.window.shape(*x.shape[2:]), self.window.stride
+        more = (counts[0] * rows - x.shape[2], counts[1] * columns - x.shape[3])
+        if min(more) < 0:  # by `narrow` the gradient would lose the layout
+            x = F.pad(x, (0, min(more[1], 0), 0, min(more[0], 0)))
+        for axis, some in zip((2, 3), more, strict=True):
+            x = surround(x, axis, 0, max(some, 0), "replicate")
         return x
 
 

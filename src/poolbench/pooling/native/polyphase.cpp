@@ -23,8 +23,9 @@ template <class In> void powers(const Maps& m, i64 sh, i64 sw, double p, const I
         double* sum = sums + row % sh * pitch;
         for (i64 at = 0; at < length; at += L) {
             const i64 n = std::min(L, length - at);
-            const Wide v = magnitude<double>(widened(x + at, n));
-            const Wide power = v == 0 ? v : ::power<double>(v, p);
+            const Wide v = widened(x + at, n);
+            Wide power = v * v;
+            if (p != 2) power = v == 0 ? Wide{} : ::power<double>(magnitude<double>(v), p);
             store<double>(sum + at, load<double>(sum + at) + power, L);
         }
     }

@@ -17,6 +17,6 @@ __all__ = [
     "learned",
     "learned_backward",
     "slide",
-    "slide_keeping",
     "slide_backward",
+    "slide_keeping",
 ]
