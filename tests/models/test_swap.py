@@ -216,6 +216,21 @@ def test_operators_with_a_shape_law_of_their_own_are_fitted(pool, size):
     ]
 
 
+@pytest.mark.parametrize("pool", ["aps", "space_to_depth", "wavelet"])
+def test_the_gradient_of_a_map_that_is_cut_keeps_its_layout(pool):
+    """What reads the map before the slot is many times slower where layouts differ."""
+    example = torch.zeros(1, 16, 15, 15)
+    model = models.swap(nn.Sequential(nn.MaxPool2d(2)), pool=pool, example=example)
+    x = example.expand(2, -1, -1, -1).contiguous(memory_format=torch.channels_last).requires_grad_()
+    seen = []
+    before = x * 1
+    before.register_hook(lambda gradient: seen.append(gradient.is_contiguous(memory_format=torch.channels_last)))
+    output = model(before)
+    assert output.shape[-2:] == (7, 7)
+    output.sum().backward()
+    assert seen == [True]
+
+
 def test_a_swapped_model_is_copied_pickled_exported_and_swapped_again():
     torch.manual_seed(0)
     x = torch.rand(2, 3, 64, 64)
