@@ -221,7 +221,7 @@ def step(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool) 
 
         def forward() -> None:
             with torch.no_grad():
-                module.eval()(x, *boxes)
+                module(x, *boxes)
 
         return forward
     variable = x.detach().requires_grad_()
