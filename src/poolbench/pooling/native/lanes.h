@@ -426,12 +426,12 @@ INLINE Vec<double> raised(Vec<double> x, double p) {
 #ifdef SIXTEENTHS
 INLINE Vec<float> raised(Vec<float> x, float p) {
     using U = Lanes<float>::U;
-    const auto mantissa = (Vec<float>)_mm512_getmant_ps((__m512)x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero);
-    const auto exponent = larger<float>((Vec<float>)_mm512_getexp_ps((__m512)x), splat(-127.0f));
-    const auto r = mantissa * Sixteenths::at(sixteenths.inverse, (U)mantissa >> 19) - 1.0f;
+    const auto mantissa = (Vec<float>)(((U)x & 0x7fffffu) | 0x3f800000u);
+    const auto exponent = larger<float>(splat(-127.0f), (Vec<float>)_mm512_getexp_ps((__m512)x));  // NaN of NaN
+    const auto r = mantissa * Sixteenths::at(sixteenths.inverse, (U)x >> 19) - 1.0f;
     auto y = r * 4.8127334e-1f - 7.2162204e-1f;
     y = y * r + 1.44269494f;
-    const auto fraction = y * r + Sixteenths::at(sixteenths.logarithm, (U)mantissa >> 19);
+    const auto fraction = y * r + Sixteenths::at(sixteenths.logarithm, (U)x >> 19);
     const auto shifted = (fraction + exponent) * p + TO_SIXTEENTHS;
     const auto n = shifted - TO_SIXTEENTHS;
     // Fused: else digits would be lost where the exponent is large.

@@ -611,6 +611,8 @@ struct PixelTaps {
     struct Beside {  // windows that have the same
         i64 first, number;
         Taps taps;
+
+        Beside(i64 first, i64 number) : first(first), number(number) {}  // a page of taps is left as it is
     };
     std::vector<std::vector<Beside>> kinds;
     std::vector<i64> kind;  // of each row of windows
@@ -623,7 +625,7 @@ struct PixelTaps {
             kind.insert(kind.end(), rows, kinds.size());
             auto& row = kinds.emplace_back();
             along(task.columns(), k.ow, [&](i64 j, i64 number) {
-                auto& taps = row.emplace_back(Beside{j, number, {}}).taps;
+                auto& taps = row.emplace_back(j, number).taps;
                 taps_of(task, i, j * k.sw - k.left, m.c, m.h, taps);
                 taps.shift(-i * k.sh * m.w * m.c);
             });
