@@ -1,5 +1,6 @@
 """Local operators that are given the size of what comes out: adaptive max and average pooling."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poolbench.pooling.fractional import Regions, region_max
-from poolbench.pooling.native import cells
+from poolbench.pooling.native import MOST_PLANS, cells, written
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Size, layout, pair
 
@@ -85,18 +86,23 @@ def bin_max(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 def largest(x: Tensor, size: tuple[int, int]) -> Tensor:
     """The maximum of each bin, (N, C, H', W')."""
-    rows, columns = (bins(length, number) for length, number in zip(x.shape[-2:], size, strict=True))
-    tall, wide = (max(end - start for start, end in axis) for axis in (rows, columns))
-
-    def plan() -> tuple[list[int], list[int]]:
-        return edges_of(rows), edges_of(columns)
-
-    return cells(x, tall, wide, plan, lambda x: bin_max(x, size)[0])
+    if torch.compiler.is_compiling():  # which takes nothing from a cache
+        return bin_max(x, size)[0]
+    (rows, tall), (columns, wide) = (grid(*axis) for axis in zip(x.shape[-2:], size, strict=True))
+    return cells(x, tall, wide, lambda: (rows, columns), lambda x: bin_max(x, size)[0])
 
 
-def edges_of(bins: list[tuple[int, int]]) -> list[int]:
-    """First and last position of each bin, one after the other."""
-    return [place for start, end in bins for place in (start, end - 1)]
+@lru_cache(MOST_PLANS)
+def grid(size: int, number: int) -> tuple[str, int]:
+    """First and last position of each bin of an axis, as kernels are told of them, and the size of the largest.
+
+    >>> grid(5, 2)
+    ('0 2 2 4', 3)
+    """
+    found = bins(size, number)
+    return written(place for start, end in found for place in (start, end - 1)), max(
+        end - start for start, end in found
+    )
 
 
 def edges(size: int, number: int) -> Regions:

@@ -73,7 +73,7 @@ class LowPass(nn.Module):
         return f"taps={len(self.taps)}, stride={self.stride}, border={self.border!r}"
 
     def forward(self, x: Tensor) -> Tensor:
-        return native.blur(x, self.taps, self.stride, self.border, self._formula)
+        return native.blurred("blur", x, native.PIXEL, self.taps, self.stride, self.border, self._formula)
 
     def _formula(self, x: Tensor) -> Tensor:
         size, channels = len(self.taps), x.shape[1]

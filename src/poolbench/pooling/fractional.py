@@ -1,12 +1,13 @@
 """Fractional max pooling: a map made smaller by a factor that is no whole number, in regions drawn anew each time."""
 
+from functools import lru_cache
 from math import sqrt
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from poolbench.pooling.native import cells
+from poolbench.pooling.native import MOST_PLANS, cells, written
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import layout
 
@@ -53,12 +54,6 @@ def region_max(x: Tensor, rows: Regions, columns: Regions) -> tuple[Tensor, Tens
     return value.contiguous(memory_format=layout(x)), row * x.shape[-1] + column
 
 
-def edges_of(regions: Regions) -> list[int]:
-    """First and last position of each region, one after the other."""
-    edges: list[int] = torch.stack(regions[:2], 1).flatten().tolist()
-    return edges
-
-
 @register(
     "fractional_max",
     "local",
@@ -101,22 +96,39 @@ class FractionalMax(nn.Module):
         return f"ratio={self.ratio:.4g}, pseudorandom={self.pseudorandom}, overlapping={self.overlapping}"
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        rows, columns = (self.regions(size) for size in x.shape[-2:])
+        height, width = x.shape[-2:]
+
+        def formula(x: Tensor) -> tuple[Tensor, Tensor]:
+            return region_max(x, self.regions(height), self.regions(width))
+
+        def plan() -> tuple[str, str]:
+            if self.training:
+                return self.told(height), self.told(width)
+            return settled(height, self.ratio, self.overlapping), settled(width, self.ratio, self.overlapping)
+
         if self.return_indices:
-            return region_max(x, rows, columns)
-
-        def plan() -> tuple[list[int], list[int]]:
-            return edges_of(rows), edges_of(columns)
-
-        return cells(x, rows[2], columns[2], plan, lambda x: region_max(x, rows, columns)[0])
+            return formula(x)
+        return cells(x, self._longest(height), self._longest(width), plan, lambda x: formula(x)[0])
 
     def regions(self, size: int) -> Regions:
         """First and last position of each region of an axis, as drawn for one batch, and the size of the longest."""
-        number = max(int(size / self.ratio), 1)
-        length = size - 1 if self.overlapping else size
+        number, length = self._steps(size)
         edges = self._edges(length, number)
         last = edges[1:] if self.overlapping else edges[1:] - 1
-        return edges[:-1], last, -(-length // number) + self.overlapping
+        return edges[:-1], last, self._longest(size)
+
+    def _steps(self, size: int) -> tuple[int, int]:
+        """How many regions an axis has, and what their steps add up to."""
+        return max(int(size / self.ratio), 1), size - 1 if self.overlapping else size
+
+    def _longest(self, size: int) -> int:
+        number, length = self._steps(size)
+        return -(-length // number) + self.overlapping
+
+    def told(self, size: int) -> str:
+        """What a kernel is told of the regions of an axis, as drawn for one batch."""
+        first, last, _ = self.regions(size)
+        return written(torch.stack([first, last], 1).flatten().tolist())
 
     def _edges(self, length: int, number: int) -> Tensor:
         """a_0 = 0 to a_number = length, in steps that differ by 1 at most."""
@@ -127,3 +139,13 @@ class FractionalMax(nn.Module):
         places = torch.arange(number, dtype=torch.float64)
         edges = ((places + shift) * length / number).ceil()
         return torch.cat([(edges - edges[0]).long(), torch.full((1,), length)])
+
+
+@lru_cache(MOST_PLANS)
+def settled(size: int, ratio: float, overlapping: bool) -> str:
+    """What kernels are told of the regions in evaluation, which are always the same.
+
+    >>> settled(6, 1.5, True)
+    '0 1 1 2 2 4 4 5'
+    """
+    return FractionalMax(ratio, overlapping=overlapping).eval().told(size)

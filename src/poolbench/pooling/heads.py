@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from poolbench.naming import unknown
 from poolbench.pooling.adaptive import HE, AdaptiveAverage, AdaptiveMax
-from poolbench.pooling.native import cells
+from poolbench.pooling.native import cells, written
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import full_precision, wide
 
@@ -80,8 +80,11 @@ class GlobalMax(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        plan = [0, height - 1], [0, width - 1]
-        return cells(x, height, width, lambda: plan, lambda x: F.max_pool2d(x, x.shape[2:])).flatten(1)
+
+        def plan() -> tuple[str, str]:
+            return written([0, height - 1]), written([0, width - 1])
+
+        return cells(x, height, width, plan, lambda x: F.max_pool2d(x, x.shape[2:])).flatten(1)
 
 
 @register(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poolbench.pooling.fixed import Average, maximum
-from poolbench.pooling.native import cells, slide
+from poolbench.pooling.native import cells, slide, written
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Padding, Size, Window, layout, wide
 
@@ -229,7 +229,11 @@ class S3(Local):
             largest = maximum(x, self.dense).index_select(2, rows.to(x.device)).index_select(3, columns.to(x.device))
             return largest.contiguous(memory_format=layout(x))
 
-        return cells(x, *self.dense.kernel, lambda: self.dense.edges(x.shape[-2:], rows, columns), picked)
+        def plan() -> tuple[str, str]:
+            height, width = x.shape[-2:]
+            return written(self.dense.edges(0, height, rows)), written(self.dense.edges(1, width, columns))
+
+        return cells(x, *self.dense.kernel, plan, picked)
 
 
 def kept(size: int, step: int, grid: int) -> Tensor:

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from types import EllipsisType
 from typing import Any
 
@@ -51,6 +50,8 @@ class Window:
     padding: tuple[int, int] | None
     dilation: tuple[int, int]
     ceil_mode: bool
+    plans: dict[Any, tuple[str, bool]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What kernels have been told of the windows, and whether channels come last, by shape and strides of the maps."""
 
     @classmethod
     def of(cls, kernel_size: Size, stride: Size | None, padding: Padding, dilation: Size, ceil_mode: bool) -> "Window":
@@ -72,12 +73,7 @@ class Window:
             raise ValueError(f"padding must be from 0 to half of kernel_size {kernel}, got {padding}")
         return cls(kernel, step, border, spread, ceil_mode)
 
-    @cached_property
-    def plans(self) -> dict[Any, tuple[int, ...]]:
-        """What kernels have been told of the windows, by shape and strides of the maps."""
-        return {}
-
-    @cached_property
+    @property
     def extent(self) -> tuple[int, int]:
         """Pixels from the first to the last position of a window, both counted."""
         return (self.dilation[0] * (self.kernel[0] - 1) + 1, self.dilation[1] * (self.kernel[1] - 1) + 1)
@@ -113,7 +109,7 @@ class Window:
         return count, before, (count - 1) * stride + extent - size - before
 
     def plan(self, height: int, width: int, counted: bool) -> tuple[int, ...]:
-        """What a kernel is told of the windows on a map; `counted` is whether an average counts the padding."""
+        """What a kernel is told first of windows on a map; `counted` is whether an average counts the padding."""
         (rows, top, _), (columns, left, _) = self._axis(0, height), self._axis(1, width)
         reach = self.extent if self.padding is None else self.padding
         padding = (top, reach[0], left, reach[1]) if counted else (0, 0, 0, 0)
@@ -134,15 +130,12 @@ class Window:
         starts = range(-before, count * self.stride[axis] - before, self.stride[axis])
         return [sum(low <= start + step < high for step in steps) for start in starts]
 
-    def edges(self, size: Sequence[int], rows: Tensor, columns: Tensor) -> tuple[list[int], list[int]]:
-        """First and last row in a map of this size of the windows in these rows, in turn; and so for columns.
+    def edges(self, axis: int, size: int, places: Tensor) -> list[int]:
+        """First and last position along an axis of this size of the windows at these places, in turn.
 
-        >>> Window.of(2, 1, "same", 1, False).edges((4, 4), torch.tensor([0, 3]), torch.tensor([1]))
-        ([0, 1, 3, 3], [1, 2])
+        >>> Window.of(2, 1, "same", 1, False).edges(0, 4, torch.tensor([0, 3]))
+        [0, 1, 3, 3]
         """
-        return self._edges(0, size[0], rows), self._edges(1, size[1], columns)
-
-    def _edges(self, axis: int, size: int, places: Tensor) -> list[int]:
         first = places * self.stride[axis] - self._axis(axis, size)[1]
         return torch.stack([first, first + self.extent[axis] - 1], 1).clamp(0, size - 1).flatten().tolist()
 

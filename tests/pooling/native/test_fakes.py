@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from poolbench.pooling.native import written
 from poolbench.pooling.native.fakes import KEEPS
+from poolbench.pooling.native.operator import _slid
 from poolbench.pooling.window import Window
 
 FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -10,14 +12,14 @@ FORMATS = (torch.contiguous_format, torch.channels_last)
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("channels", [3, 21])
-@pytest.mark.parametrize("rows", [(0, 1, 1, 3), (0, 4, 4, 8)], ids=["two positions to a byte", "one"])
+@pytest.mark.parametrize("rows", ["0 1 1 3", "0 4 4 8"], ids=["two positions to a byte", "one"])
 def test_cells_are_as_large_as_told(
-    rows: tuple[int, ...], channels: int, dtype: torch.dtype, memory_format: torch.memory_format
+    rows: str, channels: int, dtype: torch.dtype, memory_format: torch.memory_format
 ) -> None:
     x = torch.randn(2, channels, 9, 6, dtype=dtype).contiguous(memory_format=memory_format)
     last = memory_format == torch.channels_last
     torch.library.opcheck(
-        torch.ops.poolbench.cells.default, (x, rows, (0, 4, 2, 5), last, True), test_utils="test_faketensor"
+        torch.ops.poolbench.cells.default, (x, rows, "0 4 2 5", last, True), test_utils="test_faketensor"
     )
 
 
@@ -26,7 +28,8 @@ def test_cells_are_as_large_as_told(
 @pytest.mark.parametrize("name", [*KEEPS, "average"])
 def test_windows_are_as_told(name: str, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
     x = torch.rand(2, 21, 9, 6, dtype=dtype).contiguous(memory_format=memory_format)
-    plan = (*Window.of(3, 2, 1, 1, False).plan(9, 6, counted=True), -1, 0, int(memory_format == torch.channels_last))
+    last = int(memory_format == torch.channels_last)
+    plan = written(_slid(Window.of(3, 2, 1, 1, False), 9, 6, last, counted=True, centre=-1))
     extra = torch.rand(2, 21, 5, 3) if name in ("coin", "stochastic") else None
     call = (x, extra, name, plan, 0.5)
     torch.library.opcheck(torch.ops.poolbench.slide.default, call, test_utils="test_faketensor")

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from poolbench import pooling
 from poolbench.pooling import native as kernels
-from poolbench.pooling.native import operator, selection
+from poolbench.pooling.native import operator, selection, written
 from poolbench.pooling.window import Local, Window, wide
 from tests.pooling.cases import tensor
 from tests.pooling.native.test_agreement import TOLERANCE, drawn
@@ -71,8 +71,8 @@ class Sent(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         space, _, name = function.name().partition("::")
         if space == "poolbench" and name in selection.GPU_CALLS:
-            self.names.update(
-                {"cells"} if name.startswith("cells") else (each for each in args if isinstance(each, str))
+            self.names.add(
+                "cells" if name.startswith("cells") else next(each for each in args if isinstance(each, str))
             )
             if self.gpu:
                 return getattr(self.gpu, name)(*args)
@@ -203,7 +203,7 @@ def test_draws_from_given_numbers_and_in_proportion(
 ) -> None:
     x = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 2, 2).repeat(4, 8, 16, 16).contiguous(memory_format=memory_format)
     window, last = Window.of(2, 2, 0, 1, False), int(memory_format == torch.channels_last)
-    call = ("stochastic", (*window.plan(32, 32, counted=True), -1, 0, last), 0.0)
+    call = ("stochastic", written(operator._slid(window, 32, 32, last, True, -1)), 0.0)
     uniform = torch.rand(4, 8, 16, 16).contiguous(memory_format=memory_format)
     drawn_here = torch.ops.poolbench.slide_keeping.default(x, uniform, *call)
     for one, other in zip(interpreted.slide_keeping(x, uniform, *call), drawn_here, strict=True):

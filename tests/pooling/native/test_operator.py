@@ -6,11 +6,12 @@ import torch
 from poolbench import pooling
 from poolbench.pooling import frequency
 from poolbench.pooling.fixed import Average
-from poolbench.pooling.native import formulas, operator
+from poolbench.pooling.native import formulas, operator, written
 from poolbench.pooling.window import Window
 
 LEARNED = ("detail_preserving", "adapool", "lp_learned", "ordinal", "gated")
 WINDOW = Window.of(2, 2, 0, 1, False)
+PLAN = written(operator._slid(WINDOW, 6, 6, last=0, counted=True, centre=-1))
 
 
 @pytest.fixture
@@ -65,6 +66,28 @@ def test_what_a_kernel_is_told_of_windows_is_found_once(monkeypatch: pytest.Monk
     assert torch.equal(pool(x), before)
     with pytest.raises(AttributeError, match="plan"):
         pool(x[:, :, :4])
+
+
+@pytest.mark.parametrize("name", ["max", "average_blur", "gated"])
+def test_maps_of_another_size_are_compiled_whole_too(name: str, calls: list[str]) -> None:
+    """Though to torch.compile sizes become symbols, which a kernel is told as numbers."""
+    torch.compiler.reset()
+    pool = pooling.create(name, 3)
+    compiled = torch.compile(pool, fullgraph=True, dynamic=True, backend="aot_eager")
+    for height, width in ((6, 8), (9, 8), (12, 5)):
+        x = torch.rand(2, 3, height, width)
+        torch.testing.assert_close(compiled(x), pool(x))
+    assert name in calls
+
+
+@pytest.mark.parametrize("plan", ["", "2 2", "2 2 2 2 1 1 0 0 3 3 0 0 0 0 -1 0 0 6 x", PLAN.replace("6 6", "8 8")])
+def test_a_plan_that_is_none_or_of_other_maps_is_refused(plan: str) -> None:
+    x, y = torch.rand(1, 2, 6, 6), torch.rand(1, 2, 4, 4)
+    torch.ops.poolbench.slide(x, None, "max", PLAN, 0.0)
+    with pytest.raises(RuntimeError, match=r"poolbench: (a plan|no whole numbers)"):
+        torch.ops.poolbench.slide(x, None, "max", plan, 0.0)
+    with pytest.raises(RuntimeError, match=r"poolbench: (a plan|no whole numbers)"):
+        torch.ops.poolbench.slide_backward(y, None, None, None, "average", plan, 0.0)
 
 
 def test_of_so_many_maps_and_no_more_is_kept_what_a_kernel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

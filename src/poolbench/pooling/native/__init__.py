@@ -2,7 +2,8 @@
 
 from poolbench.pooling.native.operator import (
     BORDERS,
-    blur,
+    MOST_PLANS,
+    PIXEL,
     blurred,
     cells,
     learned,
@@ -12,13 +13,15 @@ from poolbench.pooling.native.operator import (
     separable,
     slide,
 )
+from poolbench.pooling.native.plan import written
 from poolbench.pooling.native.selection import Backend, backend, formulas
 
 __all__ = [
     "BORDERS",
+    "MOST_PLANS",
+    "PIXEL",
     "Backend",
     "backend",
-    "blur",
     "blurred",
     "cells",
     "formulas",
@@ -28,4 +31,5 @@ __all__ = [
     "region_maxima",
     "separable",
     "slide",
+    "written",
 ]

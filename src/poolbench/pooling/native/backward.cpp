@@ -23,11 +23,13 @@ void backward(const Task& task, const Out* g, const u8* position, Out* to) {
 }
 
 Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> position, std::optional<Tensor> extra,
-    std::string name, Numbers plan, i64 height, i64 width, double number) {
-    const Task task = task_of(g.size(0), g.size(1), height, width, plan, number, extra);
+    std::string name, std::string text, double number) {
+    const Numbers plan = plan_of(text);
+    const Task task = task_of(g.size(0), g.size(1), plan.data(), number, extra);
     const Maps& m = task.maps;
-    Tensor to = empty(m.n, m.c, m.h, m.w, m.last, code(g.scalar_type()));
-    if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, type_of(g))) {
+    expect(g, task.window.oh, task.window.ow);
+    Tensor to = empty(m.n, m.c, plan.end()[-2], plan.end()[-1], m.last, code(g.scalar_type()));
+    if (const auto fused = blurred(name, m.n, m.c, plan, extra, type_of(g))) {
         share(*fused, [&](i64 begin, i64 end) {
             fused->backward(x ? x->data_ptr() : nullptr, g.data_ptr(), to.data_ptr(), begin, end);
         });
@@ -53,8 +55,8 @@ Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> p
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(poolbench, m) {
-    m.def("slide_backward(Tensor g, Tensor? x, Tensor? position, Tensor? extra, str name, int[] plan, int height, "
-          "int width, float number) -> Tensor");
+    m.def("slide_backward(Tensor g, Tensor? x, Tensor? position, Tensor? extra, str name, str plan, float number) "
+          "-> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(poolbench, CPU, m) { m.impl("slide_backward", TORCH_BOX(&slide_backward)); }

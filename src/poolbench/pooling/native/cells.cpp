@@ -280,20 +280,23 @@ void Cells::taken(const void* x, const u8* position, void* y, i64 begin, i64 end
     });
 }
 
-Cells cells_of(const Tensor& maps, i64 height, i64 width, const Numbers& rows, const Numbers& columns, bool last) {
-    Cells cells{{maps.size(0), maps.size(1), height, width, last}, {}, {}, type_of(maps), torch::stable::get_num_threads(), false};
+// Along an axis of that size; `longest` becomes the length of the longest.
+Edges edges_of(const std::string& text, i64 size, i64& longest) {
+    const Numbers numbers = numbers_of(text);
+    Edges edges;
+    for (size_t i = 0; i + 1 < numbers.size(); i += 2) {
+        const i64 first = numbers[i], last = numbers[i + 1];
+        STD_TORCH_CHECK(0 <= first && first <= last && last < size, "poolbench: a cell lies in the map");
+        edges.push_back({first, last});
+        longest = std::max(longest, last - first + 1);
+    }
+    return edges;
+}
+
+Cells cells_of(const Tensor& maps, i64 height, i64 width, const std::string& rows, const std::string& columns, bool last) {
     i64 tall = 0, wide = 0;
-    for (size_t i = 0; i + 1 < rows.size(); i += 2) {
-        STD_TORCH_CHECK(0 <= rows[i] && rows[i] <= rows[i + 1] && rows[i + 1] < height, "poolbench: a cell lies in the map");
-        cells.rows.push_back({rows[i], rows[i + 1]});
-        tall = std::max(tall, rows[i + 1] - rows[i] + 1);
-    }
-    for (size_t i = 0; i + 1 < columns.size(); i += 2) {
-        STD_TORCH_CHECK(0 <= columns[i] && columns[i] <= columns[i + 1] && columns[i + 1] < width,
-            "poolbench: a cell lies in the map");
-        cells.columns.push_back({columns[i], columns[i + 1]});
-        wide = std::max(wide, columns[i + 1] - columns[i] + 1);
-    }
+    Cells cells{{maps.size(0), maps.size(1), height, width, last}, edges_of(rows, height, tall),
+        edges_of(columns, width, wide), type_of(maps), torch::stable::get_num_threads(), false};
     STD_TORCH_CHECK(tall * wide <= NONE, "poolbench: a cell has at most 255 positions");
     cells.halves = tall * wide <= 16;
     return cells;
@@ -304,7 +307,7 @@ template <class F> void share(const Cells& cells, F f) {
     torch::stable::parallel_for(0, count, std::max<i64>(1, GRAIN * count / std::max<i64>(1, numbers)), f);
 }
 
-std::tuple<Tensor, Tensor> cells(Tensor x, Numbers rows, Numbers columns, bool last, bool keep) {
+std::tuple<Tensor, Tensor> cells(Tensor x, std::string rows, std::string columns, bool last, bool keep) {
     const Cells task = cells_of(x, x.size(2), x.size(3), rows, columns, last);
     Tensor y = empty(x.size(0), x.size(1), task.rows.size(), task.columns.size(), last, code(x.scalar_type()));
     Tensor position = empty(keep ? task.bytes() : 0, 1, 1, 1, false, aoti_torch_dtype_uint8());
@@ -313,7 +316,7 @@ std::tuple<Tensor, Tensor> cells(Tensor x, Numbers rows, Numbers columns, bool l
     return {y, position};
 }
 
-Tensor cells_backward(Tensor g, Tensor position, Numbers rows, Numbers columns, i64 height, i64 width, bool last) {
+Tensor cells_backward(Tensor g, Tensor position, std::string rows, std::string columns, i64 height, i64 width, bool last) {
     const Cells task = cells_of(g, height, width, rows, columns, last);
     STD_TORCH_CHECK(position.numel() == task.bytes(), "poolbench: a position for each cell");
     Tensor to = empty(g.size(0), g.size(1), height, width, last, code(g.scalar_type()));
@@ -323,7 +326,7 @@ Tensor cells_backward(Tensor g, Tensor position, Numbers rows, Numbers columns, 
     return to;
 }
 
-Tensor cells_taken(Tensor x, Tensor position, Numbers rows, Numbers columns, bool last) {
+Tensor cells_taken(Tensor x, Tensor position, std::string rows, std::string columns, bool last) {
     const Cells task = cells_of(x, x.size(2), x.size(3), rows, columns, last);
     STD_TORCH_CHECK(position.numel() == task.bytes(), "poolbench: a position for each cell");
     Tensor y = empty(x.size(0), x.size(1), task.rows.size(), task.columns.size(), last, code(x.scalar_type()));
@@ -337,9 +340,9 @@ i64 vector_bytes() { return WIDTH; }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(poolbench, m) {
     m.def("vector_bytes() -> int");
-    m.def("cells(Tensor x, int[] rows, int[] columns, bool last, bool keep) -> (Tensor, Tensor)");
-    m.def("cells_taken(Tensor x, Tensor position, int[] rows, int[] columns, bool last) -> Tensor");
-    m.def("cells_backward(Tensor g, Tensor position, int[] rows, int[] columns, int height, int width, bool last) -> Tensor");
+    m.def("cells(Tensor x, str rows, str columns, bool last, bool keep) -> (Tensor, Tensor)");
+    m.def("cells_taken(Tensor x, Tensor position, str rows, str columns, bool last) -> Tensor");
+    m.def("cells_backward(Tensor g, Tensor position, str rows, str columns, int height, int width, bool last) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(poolbench, CompositeExplicitAutograd, m) { m.impl("vector_bytes", TORCH_BOX(&vector_bytes)); }

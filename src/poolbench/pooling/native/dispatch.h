@@ -53,9 +53,8 @@ inline const void* shares_of(const Tensor& shares, i64 pictures, const Window& w
     return shares.data_ptr();
 }
 
-inline Task task_of(i64 pictures, i64 channels, i64 height, i64 width, const Numbers& plan, double number,
-    const std::optional<Tensor>& extra) {
-    Task task{window_of(plan), {pictures, channels, height, width, plan[16] != 0}, {number}, {}};
+inline Task task_of(i64 pictures, i64 channels, const i64* plan, double number, const std::optional<Tensor>& extra) {
+    Task task{window_of(plan), maps_of(pictures, channels, plan), {number}, {}};
     STD_TORCH_CHECK(task.window.kh * task.window.kw < Coin::EVERY, "poolbench: a window has fewer than 254 positions");
     if (extra && extra->scalar_type() == Type::Long)
         task.chance.seed = *(const i64*)extra->data_ptr();
@@ -67,18 +66,14 @@ inline Task task_of(i64 pictures, i64 channels, i64 height, i64 width, const Num
 }
 
 // What is blurred has a plan of its own behind that of the filter.
-inline std::optional<Blurred> blurred(const std::string& name, i64 pictures, i64 channels, i64 height, i64 width,
-    const Numbers& plan, const std::optional<Tensor>& extra, int type) {
-    if (plan.size() == 17) return {};
-    Numbers inner(plan.begin() + 17, plan.end());
-    inner.push_back(plan[16]);
-    Blurred found{task_of(pictures, channels, height, width, inner, 0, {}), {}, {}, name == "max_blur",
-        type, i64(torch::stable::get_num_threads())};
-    const Window& k = found.dense.window;
-    found.blur = task_of(pictures, channels, k.oh, k.ow, plan, 0, {});
+inline std::optional<Blurred> blurred(const std::string& name, i64 pictures, i64 channels, const Numbers& plan,
+    const std::optional<Tensor>& extra, int type) {
+    if (plan.size() == PLAN) return {};
+    Blurred found{task_of(pictures, channels, plan.data() + PLAN, 0, {}), task_of(pictures, channels, plan.data(), 0, {}),
+        {}, name == "max_blur", type, i64(torch::stable::get_num_threads())};
     STD_TORCH_CHECK(extra && extra->dim() == 1 && extra->size(0) == plan[0] && plan[0] == plan[1],
         "poolbench: a filter is as large as its window");
-    for (i64 i = 0; i < found.blur.window.kh; i++) found.taps.push_back(tap(*extra, i));
+    for (i64 i = 0; i < plan[0]; i++) found.taps.push_back(tap(*extra, i));
     return found;
 }
 

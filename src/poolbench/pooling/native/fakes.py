@@ -1,9 +1,9 @@
 """The shapes that kernels give, for torch.compile, which runs none of them."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
+
+from poolbench.pooling.native.plan import numbers_of
 
 KEEPS = ("max", "mixed", "coin", "stochastic")
 """Kernels that keep a byte of each window for the backward pass: which of its positions counts."""
@@ -35,13 +35,23 @@ def format_of(last: int) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-def slide(x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float) -> Tensor:
-    return like(x, plan[8], plan[9], plan[16], x.shape[0])
+def slide(x: Tensor, extra: Tensor | None, name: str, plan: str, number: float) -> Tensor:
+    return of_windows(x, plan)
 
 
-def slide_keeping(
-    x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float
-) -> tuple[Tensor, Tensor]:
+def of_windows(x: Tensor, plan: str) -> Tensor:
+    """An empty map with a number for each window."""
+    numbers = numbers_of(plan)
+    return like(x, numbers[8], numbers[9], numbers[16], x.shape[0])
+
+
+def of_maps(x: Tensor, plan: str, pictures: int) -> Tensor:
+    """Empty maps of the size that the windows are on."""
+    numbers = numbers_of(plan)
+    return like(x, numbers[-2], numbers[-1], numbers[16], pictures)
+
+
+def slide_keeping(x: Tensor, extra: Tensor | None, name: str, plan: str, number: float) -> tuple[Tensor, Tensor]:
     y = slide(x, extra, name, plan, number)
     return y, torch.empty_like(y, dtype=torch.uint8)
 
@@ -52,32 +62,29 @@ def slide_backward(
     position: Tensor | None,
     extra: Tensor | None,
     name: str,
-    plan: Sequence[int],
-    height: int,
-    width: int,
+    plan: str,
     number: float,
 ) -> Tensor:
-    return like(g, height, width, plan[16], g.shape[0])
+    return of_maps(g, plan, g.shape[0])
 
 
-def learned(x: Tensor, other: Tensor | None, numbers: Tensor, name: str, plan: Sequence[int], number: float) -> Tensor:
-    return like(x, plan[8], plan[9], plan[16], x.shape[0])
+def learned(x: Tensor, other: Tensor | None, numbers: Tensor, name: str, plan: str, number: float) -> Tensor:
+    return of_windows(x, plan)
 
 
 def learned_backward(
-    g: Tensor, x: Tensor, other: Tensor | None, numbers: Tensor, name: str, plan: Sequence[int], number: float
+    g: Tensor, x: Tensor, other: Tensor | None, numbers: Tensor, name: str, plan: str, number: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    height, width = x.shape[-2:]
     pictures = 0 if other is None else x.shape[0]
-    to_x, to_other = (like(x, height, width, plan[16], number) for number in (x.shape[0], pictures))
-    return to_x, to_other, torch.empty_like(numbers[..., 0])
+    return of_maps(x, plan, x.shape[0]), of_maps(x, plan, pictures), torch.empty_like(numbers[..., 0])
 
 
-def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, keep: bool) -> tuple[Tensor, Tensor]:
+def cells(x: Tensor, rows: str, columns: str, last: bool, keep: bool) -> tuple[Tensor, Tensor]:
     if x.is_cuda:
         return cells_on_gpu(x, rows, columns, last, keep)
-    y = like(x, len(rows) // 2, len(columns) // 2, last, x.shape[0])
-    number, lanes = len(rows) // 2 * (len(columns) // 2), lanes_of(x)
+    tall, wide = count_of(rows), count_of(columns)
+    y = like(x, tall, wide, last, x.shape[0])
+    number, lanes = tall * wide, lanes_of(x)
     halves = largest(rows) * largest(columns) <= 16  # two positions to a byte
 
     def whole(numbers: int) -> int:
@@ -90,10 +97,8 @@ def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, ke
     return y, torch.empty((kept if keep else 0, 1, 1, 1), dtype=torch.uint8, device=x.device)
 
 
-def cells_on_gpu(
-    x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, keep: bool
-) -> tuple[Tensor, Tensor]:
-    size = len(rows) // 2, len(columns) // 2, last
+def cells_on_gpu(x: Tensor, rows: str, columns: str, last: bool, keep: bool) -> tuple[Tensor, Tensor]:
+    size = count_of(rows), count_of(columns), last
     return like(x, *size, x.shape[0]), like(x, *size, x.shape[0] if keep else 0, torch.uint8)
 
 
@@ -102,18 +107,22 @@ def lanes_of(x: Tensor) -> int:
     return int(torch.ops.poolbench.vector_bytes.default()) // max(x.element_size(), 4)
 
 
-def largest(edges: Sequence[int]) -> int:
+def count_of(edges: str) -> int:
+    """The regions of an axis."""
+    return len(numbers_of(edges)) // 2
+
+
+def largest(edges: str) -> int:
     """The positions of the largest region of an axis."""
-    return max(last - first + 1 for first, last in zip(edges[::2], edges[1::2], strict=True))
+    places = numbers_of(edges)
+    return max(last - first + 1 for first, last in zip(places[::2], places[1::2], strict=True))
 
 
-def cells_taken(x: Tensor, position: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool) -> Tensor:
-    return like(x, len(rows) // 2, len(columns) // 2, last, x.shape[0])
+def cells_taken(x: Tensor, position: Tensor, rows: str, columns: str, last: bool) -> Tensor:
+    return like(x, count_of(rows), count_of(columns), last, x.shape[0])
 
 
-def cells_backward(
-    g: Tensor, position: Tensor, rows: Sequence[int], columns: Sequence[int], height: int, width: int, last: bool
-) -> Tensor:
+def cells_backward(g: Tensor, position: Tensor, rows: str, columns: str, height: int, width: int, last: bool) -> Tensor:
     return like(g, height, width, last, g.shape[0])
 
 

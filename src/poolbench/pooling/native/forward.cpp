@@ -33,13 +33,15 @@ void forward(const Task& task, const Out* x, Out* y, u8* position) {
 }
 
 // `position`, if it is there, becomes those that are kept for the backward pass.
-Tensor run(const Tensor& x, const std::optional<Tensor>& extra, const std::string& name, const Numbers& plan, double number,
-    Tensor* position) {
-    const Task task = task_of(x.size(0), x.size(1), x.size(2), x.size(3), plan, number, extra);
+Tensor run(const Tensor& x, const std::optional<Tensor>& extra, const std::string& name, const std::string& text,
+    double number, Tensor* position) {
+    const Numbers plan = plan_of(text);
+    expect(x, plan.end()[-2], plan.end()[-1]);
+    const Task task = task_of(x.size(0), x.size(1), plan.data(), number, extra);
     const Window& k = task.window;
     const Maps& m = task.maps;
     Tensor y = empty(m.n, m.c, k.oh, k.ow, m.last, code(x.scalar_type()));
-    if (const auto fused = blurred(name, m.n, m.c, m.h, m.w, plan, extra, type_of(x))) {
+    if (const auto fused = blurred(name, m.n, m.c, plan, extra, type_of(x))) {
         share(*fused, [&](i64 begin, i64 end) { fused->forward(x.data_ptr(), y.data_ptr(), begin, end); });
         return y;
     }
@@ -52,7 +54,7 @@ Tensor run(const Tensor& x, const std::optional<Tensor>& extra, const std::strin
             using A = decltype(a);
             using Out = decltype(out);
             auto run = forward<Op, A, Out>;
-            if constexpr (std::is_same_v<Op, Max>)
+            if constexpr (std::is_same_v<Op, Max> || std::is_same_v<Op, Mixed>)
                 if (!places) run = forward<Unkept<Op>, A, Out>;
             run(task, (const Out*)x.data_ptr(), (Out*)y.data_ptr(), places);
         });
@@ -61,11 +63,11 @@ Tensor run(const Tensor& x, const std::optional<Tensor>& extra, const std::strin
     return y;
 }
 
-Tensor slide(Tensor x, std::optional<Tensor> extra, std::string name, Numbers plan, double number) {
+Tensor slide(Tensor x, std::optional<Tensor> extra, std::string name, std::string plan, double number) {
     return run(x, extra, name, plan, number, nullptr);
 }
 
-std::tuple<Tensor, Tensor> slide_keeping(Tensor x, std::optional<Tensor> extra, std::string name, Numbers plan,
+std::tuple<Tensor, Tensor> slide_keeping(Tensor x, std::optional<Tensor> extra, std::string name, std::string plan,
     double number) {
     Tensor position;
     Tensor y = run(x, extra, name, plan, number, &position);
@@ -73,8 +75,8 @@ std::tuple<Tensor, Tensor> slide_keeping(Tensor x, std::optional<Tensor> extra, 
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(poolbench, m) {
-    m.def("slide(Tensor x, Tensor? extra, str name, int[] plan, float number) -> Tensor");
-    m.def("slide_keeping(Tensor x, Tensor? extra, str name, int[] plan, float number) -> (Tensor, Tensor)");
+    m.def("slide(Tensor x, Tensor? extra, str name, str plan, float number) -> Tensor");
+    m.def("slide_keeping(Tensor x, Tensor? extra, str name, str plan, float number) -> (Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(poolbench, CPU, m) {

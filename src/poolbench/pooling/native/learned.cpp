@@ -277,8 +277,9 @@ template <class F> void share(const Learned& all, const std::string& name, Type 
 
 Learned learned_of(const Tensor& x, const std::optional<Tensor>& other, const Tensor& numbers, const Numbers& plan,
     double number, Tensor& y) {
-    const Window window = window_of(plan);
-    const Maps maps{x.size(0), x.size(1), x.size(2), x.size(3), plan[16] != 0};
+    expect(x, plan[17], plan[18]);
+    const Window window = window_of(plan.data());
+    const Maps maps = maps_of(x.size(0), x.size(1), plan.data());
     STD_TORCH_CHECK(window.kh * window.kw < NONE, "poolbench: a window has fewer than 255 positions");
     STD_TORCH_CHECK(numbers.size(0) < NONE && numbers.numel() == numbers.size(0) * maps.n * maps.c,
         "poolbench: learned numbers are of each plane");
@@ -286,8 +287,9 @@ Learned learned_of(const Tensor& x, const std::optional<Tensor>& other, const Te
         other ? other->data_ptr() : nullptr, numbers.data_ptr(), y.data_ptr()};
 }
 
-Tensor learned(Tensor x, std::optional<Tensor> other, Tensor numbers, std::string name, Numbers plan, double number) {
-    const Window k = window_of(plan);
+Tensor learned(Tensor x, std::optional<Tensor> other, Tensor numbers, std::string name, std::string text, double number) {
+    const Numbers plan = plan_of(text);
+    const Window k = window_of(plan.data());
     Tensor y = empty(x.size(0), x.size(1), k.oh, k.ow, plan[16], code(x.scalar_type()));
     const Learned all = learned_of(x, other, numbers, plan, number, y);
     share(all, name, x.scalar_type(), [](const auto& slides, const auto& slabs, i64 begin, i64 end) {
@@ -297,7 +299,9 @@ Tensor learned(Tensor x, std::optional<Tensor> other, Tensor numbers, std::strin
 }
 
 std::tuple<Tensor, Tensor, Tensor> learned_backward(Tensor g, Tensor x, std::optional<Tensor> other, Tensor numbers,
-    std::string name, Numbers plan, double number) {
+    std::string name, std::string text, double number) {
+    const Numbers plan = plan_of(text);
+    expect(g, plan[8], plan[9]);
     Learned all = learned_of(x, other, numbers, plan, number, g);
     const Maps& m = all.task.maps;
     Tensor to_x = empty(m.n, m.c, m.h, m.w, m.last, code(x.scalar_type()));
@@ -313,8 +317,8 @@ std::tuple<Tensor, Tensor, Tensor> learned_backward(Tensor g, Tensor x, std::opt
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(poolbench, m) {
-    m.def("learned(Tensor x, Tensor? other, Tensor numbers, str name, int[] plan, float number) -> Tensor");
-    m.def("learned_backward(Tensor g, Tensor x, Tensor? other, Tensor numbers, str name, int[] plan, float number) "
+    m.def("learned(Tensor x, Tensor? other, Tensor numbers, str name, str plan, float number) -> Tensor");
+    m.def("learned_backward(Tensor g, Tensor x, Tensor? other, Tensor numbers, str name, str plan, float number) "
           "-> (Tensor, Tensor, Tensor)");
 }
 

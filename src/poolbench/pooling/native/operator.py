@@ -1,6 +1,6 @@
 """Kernels as operators of torch: with gradients of any order, for torch.compile, and with the formula in reserve."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from poolbench.pooling.native.build import KERNELS
 from poolbench.pooling.native.fakes import KEEPS, format_of
+from poolbench.pooling.native.plan import numbers_of, written
 from poolbench.pooling.native.selection import TRITON, backend
 from poolbench.pooling.window import Window, wide
 
@@ -30,8 +31,12 @@ LOOKS = ("lp", "expectation", "softpool", "median", "max_blur")
 LINEAR = ("average", "subsample")
 """Those whose backward pass needs nothing."""
 Formula = Callable[[Tensor], Tensor]
-Call = tuple[str, Sequence[int], float, Window | None, Formula]
-"""A kernel's name, what it is told of the windows, its own number, the windows, and what it computes."""
+Told = tuple[str, bool]
+"""What a kernel is told of windows (`plan`), and whether channels come last."""
+Call = tuple[str, str, bool, float, Window, Formula]
+"""A kernel's name, what it is told, its own number, the windows, and what it computes."""
+PIXEL = Window.of(1, 1, 0, 1, False)
+"""Windows of one pixel each: the map itself."""
 
 
 def slide(
@@ -49,33 +54,30 @@ def slide(
     `number` is the operator's own; `chance` draws a seed or uniform numbers; `counted`: an average counts the padding;
     `centre` the one position that is looked at.
     """
-    x, plan = _planned(name, x, window, counted, centre)
-    if plan is None:
+    x, told = _told(name, x, window, _slid, (counted, centre))
+    if told is None:
         return formula(x)
-    return _run(name, x, window, plan, formula, number, chance() if chance else None)
-
-
-def blur(x: Tensor, taps: Tensor, stride: tuple[int, int], border: str, formula: Formula) -> Tensor:
-    """A separable filter at a stride, its middle on each position kept: (N, C, H, W) to (N, C, ⌈H / s⌉, ⌈W / s⌉)."""
-    if not usable("blur", x, len(taps), len(taps)):
-        return formula(x)
-    x, last = laid_out(x)
-    height, width = x.shape[-2:]
-    plan = (*_filter(height, width, taps, stride, border), int(last), *_pixels(height, width))
-    return _run("blur", x, None, plan, formula, 0.0, wide(taps))
+    return _run(name, x, window, told, formula, number, chance() if chance else None)
 
 
 def blurred(
-    name: str, x: Tensor, dense: Window, taps: Tensor, stride: tuple[int, int], border: str, formula: Formula
+    name: str,
+    x: Tensor,
+    dense: Window,
+    taps: Tensor,
+    stride: tuple[int, int],
+    border: str,
+    formula: Formula,
 ) -> Tensor:
-    """`max` or `average` over windows at stride 1, then `blur`, and nothing of the map between them is kept."""
-    if not usable(name, x, *dense.kernel):
+    """A separable filter at a stride, its middle on each position kept, of the windows `dense` at stride 1.
+
+    (N, C, H, W) to (N, C, ⌈H / s⌉, ⌈W / s⌉): of their maxima (max_blur) or means (average_blur), and nothing of the map
+    between is kept; or of the map itself (blur), in windows of one `PIXEL`.
+    """
+    x, told = _told(name, x, dense, _filtered, (len(taps), stride, border), len(taps))
+    if told is None:
         return formula(x)
-    x, last = laid_out(x)
-    height, width = x.shape[-2:]
-    inner = (*dense.plan(height, width, counted=True), -1, 0)
-    plan = (*_filter(*dense.shape(height, width), taps, stride, border), int(last), *inner)
-    return _run(name, x, None, plan, formula, 0.0, wide(taps))
+    return _run(name, x, dense, told, formula, 0.0, wide(taps))
 
 
 def laid_out(x: Tensor) -> tuple[Tensor, bool]:
@@ -87,50 +89,51 @@ def laid_out(x: Tensor) -> tuple[Tensor, bool]:
     return x.contiguous(), False
 
 
-def _planned(
-    name: str, x: Tensor, window: Window, counted: bool = True, centre: int = -1
-) -> tuple[Tensor, tuple[int, ...] | None]:
+def _told(
+    name: str, x: Tensor, window: Window, plan: Callable[..., tuple[int, ...]], options: tuple[Any, ...], size: int = 1
+) -> tuple[Tensor, Told | None]:
     """`x` as the kernel `name` takes it, and what that is told of the windows: None where there is no kernel.
 
-    On a CPU it is kept for the next time, since all this takes as long as a small map.
+    On a CPU it is kept for the next time, since all this takes as long as a small map. `size` is that of a filter.
     """
     kept = x.is_cpu and backend().name == "native" and not torch.compiler.is_compiling()
-    key = (x.shape, x.stride(), x.dtype, counted, centre) if kept else None
-    if plan := window.plans.get(key):
-        return x, plan
-    if not usable(name, x, *window.kernel):
+    key = (x.shape, x.stride(), x.dtype, options) if kept else None
+    if told := window.plans.get(key):
+        return x, told
+    if not usable(name, x, *(max(size, side) for side in window.kernel)):
         return x, None
     laid, last = laid_out(x)
-    height, width = x.shape[-2:]
-    plan = (*window.plan(height, width, counted), centre, 0, int(last))
+    told = written(plan(window, *x.shape[-2:], int(last), *options)), last
     if kept and laid is x and len(window.plans) < MOST_PLANS:
-        window.plans[key] = plan
-    return laid, plan
+        window.plans[key] = told
+    return laid, told
 
 
-def _pixels(height: int, width: int) -> tuple[int, ...]:
-    """Windows of one pixel: what a blur alone is of."""
-    return (1, 1, 1, 1, 1, 1, 0, 0, height, width, 0, 0, 0, 0, -1, 0)
+def _slid(window: Window, height: int, width: int, last: int, counted: bool, centre: int) -> tuple[int, ...]:
+    return *window.plan(height, width, counted), centre, 0, last, height, width
 
 
-def _filter(height: int, width: int, taps: Tensor, stride: tuple[int, int], border: str) -> tuple[int, ...]:
-    size, before = len(taps), (len(taps) - 1) // 2
-    rows, columns = -(-height // stride[0]), -(-width // stride[1])
-    return (size, size, *stride, 1, 1, before, before, rows, columns, 0, 0, 0, 0, -1, BORDERS.index(border))
+def _filtered(
+    dense: Window, height: int, width: int, last: int, size: int, stride: tuple[int, int], border: str
+) -> tuple[int, ...]:
+    between, before = dense.shape(height, width), (size - 1) // 2
+    rows, columns = (-(-length // step) for length, step in zip(between, stride, strict=True))
+    plan = (size, size, *stride, 1, 1, before, before, rows, columns, 0, 0, 0, 0, -1, BORDERS.index(border))
+    return *plan, last, *between, *_slid(dense, height, width, last, True, -1)
 
 
 def _run(
     name: str,
     x: Tensor,
-    window: Window | None,
-    plan: tuple[int, ...],
+    window: Window,
+    told: Told,
     formula: Formula,
     number: float,
     extra: Tensor | None,
 ) -> Tensor:
     if x.requires_grad and torch.is_grad_enabled():
-        return Slide.apply(x, extra, (name, plan, number, window, formula))
-    return OPS.slide.default(x, extra, name, plan, number)
+        return Slide.apply(x, extra, (name, *told, number, window, formula))
+    return OPS.slide.default(x, extra, name, told[0], number)
 
 
 LearnedFormula = Callable[..., Tensor]
@@ -150,21 +153,21 @@ def learned(
 
     `other` is a second map as large as `x`, which the operator reads beside it; `number` is the operator's own.
     """
-    x, plan = _planned(name, x, window)
+    x, told = _told(name, x, window, _slid, (True, -1))
     others: tuple[Tensor, ...] = () if other is None else (other,)
-    if plan is None:
+    if told is None:
         return formula(x, numbers, *others)
-    others = tuple(each.to(x.dtype).contiguous(memory_format=format_of(plan[16])) for each in others)
-    return _run_learned(name, plan, formula, number, x, numbers, *others)
+    others = tuple(each.to(x.dtype).contiguous(memory_format=format_of(told[1])) for each in others)
+    return _run_learned(name, told, formula, number, x, numbers, *others)
 
 
-def _run_learned(name: str, plan: Sequence[int], formula: LearnedFormula, number: float, *inputs: Tensor) -> Tensor:
+def _run_learned(name: str, told: Told, formula: LearnedFormula, number: float, *inputs: Tensor) -> Tensor:
     if torch.is_grad_enabled() and any(each.requires_grad for each in inputs):
-        return Learned.apply(name, plan, number, formula, *inputs)
-    return _learned(name, plan, number, *inputs)
+        return Learned.apply((name, *told, number, formula), *inputs)
+    return _learned(name, told[0], number, *inputs)
 
 
-def _learned(name: str, plan: Sequence[int], number: float, x: Tensor, numbers: Tensor, *others: Tensor) -> Tensor:
+def _learned(name: str, plan: str, number: float, x: Tensor, numbers: Tensor, *others: Tensor) -> Tensor:
     other = others[0] if others else None
     return OPS.learned.default(x, other, _of_planes(numbers, x), name, plan, number)
 
@@ -199,8 +202,8 @@ class Slide(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, extra: Tensor | None, call: Call) -> Tensor:
-        name, plan, number, *_ = call
-        ctx.call, ctx.shape = call, x.shape
+        name, plan, _, number, *_ = call
+        ctx.call = call
         if name in KEEPS:
             y, position = OPS.slide_keeping.default(x, extra, name, plan, number)
             ctx.save_for_backward(None, position, None)
@@ -211,18 +214,18 @@ class Slide(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,), (name, plan, number, *_) = gradients, ctx.call
+        (gradient,), (name, plan, last, number, *_) = gradients, ctx.call
         x, position, extra = ctx.saved_tensors or (None, None, None)
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return _differentiable(ctx, gradient, x, position), None, None
-        gradient = gradient.contiguous(memory_format=format_of(plan[16]))
-        back = OPS.slide_backward.default(gradient, x, position, extra, name, plan, *ctx.shape[-2:], number)
-        return back, None, None
+            return _differentiable(ctx.call, gradient, x, position), None, None
+        gradient = gradient.contiguous(memory_format=format_of(last))
+        return OPS.slide_backward.default(gradient, x, position, extra, name, plan, number), None, None
 
 
-def _differentiable(ctx: Any, gradient: Tensor, x: Tensor | None, position: Tensor | None) -> Tensor:
+def _differentiable(call: Call, gradient: Tensor, x: Tensor | None, position: Tensor | None) -> Tensor:
     """The backward pass in operators that autograd differentiates."""
-    (name, _, number, window, formula), shape = ctx.call, ctx.shape
+    name, plan, _, number, window, formula = call
+    shape = *gradient.shape[:2], *numbers_of(plan)[-2:]
     if position is None:
         at = gradient.new_zeros(shape).requires_grad_() if x is None else x  # linear: anywhere
         return torch.autograd.grad(formula(at), at, gradient, create_graph=True)[0]
@@ -241,39 +244,39 @@ class Learned(torch.autograd.Function):
     """A kernel with learned numbers, and the gradients of all that it reads; theirs are those of the formula."""
 
     @staticmethod
-    def forward(
-        ctx: Any, name: str, plan: Sequence[int], number: float, formula: LearnedFormula, *inputs: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, call: tuple[str, str, bool, float, LearnedFormula], *inputs: Tensor) -> Tensor:
         ctx.save_for_backward(*inputs)
-        ctx.name, ctx.plan, ctx.number, ctx.formula = name, plan, number, formula
+        ctx.call = call
+        name, plan, _, number, _ = call
         return _learned(name, plan, number, *inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, numbers, *others) = gradients, ctx.saved_tensors
-        needed = ctx.needs_input_grad[4:]
+        name, plan, last, number, formula = ctx.call
+        needed = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             inputs = (x, numbers, *others)
             wanted = [each for each, need in zip(inputs, needed, strict=True) if need]
-            found = iter(torch.autograd.grad(ctx.formula(*inputs), wanted, gradient, create_graph=True))
-            return None, None, None, None, *(next(found) if need else None for need in needed)
-        gradient = gradient.contiguous(memory_format=format_of(ctx.plan[16]))
+            found = iter(torch.autograd.grad(formula(*inputs), wanted, gradient, create_graph=True))
+            return None, *(next(found) if need else None for need in needed)
+        gradient = gradient.contiguous(memory_format=format_of(last))
         to_x, to_other, to_numbers = OPS.learned_backward.default(
-            gradient, x, others[0] if others else None, _of_planes(numbers, x), ctx.name, ctx.plan, ctx.number
+            gradient, x, others[0] if others else None, _of_planes(numbers, x), name, plan, number
         )
         to_numbers = to_numbers[..., None].sum_to_size(numbers.shape).to(numbers.dtype)
-        return None, None, None, None, to_x, to_numbers, *([to_other] if others else [])
+        return None, to_x, to_numbers, *([to_other] if others else [])
 
 
 def mixture(x: Tensor, shares: Tensor, window: Window, formula: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Each position of windows that tile a map by its share, (N, k²), the same in a whole picture; 0 leaves it out."""
-    x, plan = _planned("mixture", x, window, counted=False)
-    if plan is None:
+    x, told = _told("mixture", x, window, _slid, (False, -1))
+    if told is None:
         return formula(x, shares)
     shares = shares.to(torch.promote_types(x.dtype, torch.float32)).contiguous()
     if torch.is_grad_enabled() and (x.requires_grad or shares.requires_grad):
-        return Mixture.apply(x, shares, window, plan, formula)
-    return OPS.slide.default(x, shares, "mixture", plan, 0.0)
+        return Mixture.apply(x, shares, window, told, formula)
+    return OPS.slide.default(x, shares, "mixture", told[0], 0.0)
 
 
 class Mixture(torch.autograd.Function):
@@ -285,23 +288,24 @@ class Mixture(torch.autograd.Function):
         x: Tensor,
         shares: Tensor,
         window: Window,
-        plan: Sequence[int],
+        told: Told,
         formula: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, shares)
-        ctx.window, ctx.plan, ctx.formula, ctx.shape = window, plan, formula, x.shape
-        return OPS.slide.default(x, shares, "mixture", plan, 0.0)
+        ctx.window, ctx.told, ctx.formula = window, told, formula
+        return OPS.slide.default(x, shares, "mixture", told[0], 0.0)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,), (x, shares) = gradients, ctx.saved_tensors
+        (gradient,), (x, shares), (plan, last) = gradients, ctx.saved_tensors, ctx.told
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            at = gradient.new_zeros(ctx.shape).requires_grad_() if x is None else x  # linear: anywhere
+            shape = *gradient.shape[:2], *numbers_of(plan)[-2:]
+            at = gradient.new_zeros(shape).requires_grad_() if x is None else x  # linear: anywhere
             wanted = [each for each in (at, shares) if each.requires_grad]
             found = iter(torch.autograd.grad(ctx.formula(at, shares), wanted, gradient, create_graph=True))
             return *(next(found) if each.requires_grad else None for each in (at, shares)), None, None, None
-        gradient = gradient.contiguous(memory_format=format_of(ctx.plan[16]))
-        back = OPS.slide_backward.default(gradient, None, None, shares, "mixture", ctx.plan, *ctx.shape[-2:], 0.0)
+        gradient = gradient.contiguous(memory_format=format_of(last))
+        back = OPS.slide_backward.default(gradient, None, None, shares, "mixture", plan, 0.0)
         if x is None:
             return back, None, None, None, None
         products = ctx.window.tiles(wide(x)) * wide(gradient).permute(0, 2, 3, 1)[:, :, None, :, None]
@@ -343,14 +347,11 @@ class Separable(torch.autograd.Function):
         return back, None, None, None
 
 
-Edges = Sequence[int]
-"""First and last position of each region of an axis, one region after the other."""
-
-
-def cells(x: Tensor, tall: int, wide: int, plan: Callable[[], tuple[Edges, Edges]], formula: Formula) -> Tensor:
+def cells(x: Tensor, tall: int, wide: int, plan: Callable[[], tuple[str, str]], formula: Formula) -> Tensor:
     """The maximum of each region of a grid, (N, C, H, W) to (N, C, H', W'): by its kernel, or by `formula`.
 
-    No region is taller or wider than said; `plan` gives the edges of rows and columns, unless in a graph to compile.
+    No region is taller or wider than said; `plan` gives the edges of rows and columns, unless in a graph to compile:
+    first and last position of each region, one after the other, as they are `written`.
     """
     if torch.compiler.is_compiling() or not usable("cells", x, tall, wide):
         return formula(x)
@@ -364,7 +365,7 @@ class Cells(torch.autograd.Function):
     """The kernel of a grid's maxima with its gradient, which again is differentiable: it is linear."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Edges, columns: Edges, last: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: str, columns: str, last: bool) -> Tensor:
         y, position = OPS.cells.default(x, rows, columns, last, True)
         ctx.save_for_backward(position)
         ctx.plan = (rows, columns, *x.shape[-2:], last)
@@ -381,7 +382,7 @@ class CellsBackward(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, gradient: Tensor, position: Tensor, rows: Edges, columns: Edges, h: int, w: int, last: bool
+        ctx: Any, gradient: Tensor, position: Tensor, rows: str, columns: str, h: int, w: int, last: bool
     ) -> Tensor:
         ctx.save_for_backward(position)
         ctx.plan = (rows, columns, last)

@@ -1,6 +1,8 @@
 // What the kernels need of torch: by its stable interface, so that they compile without its large headers.
 #pragma once
 
+#include <charconv>
+
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -34,10 +36,38 @@ inline int type_of(const Tensor& tensor) {
     return type == Type::Float ? 0 : type == Type::Double ? 1 : 2;
 }
 
-inline Window window_of(const Numbers& plan) {
-    STD_TORCH_CHECK(plan.size() == 17 || plan.size() == 33, "poolbench: a plan has 17 numbers, and 16 of what is blurred");
-    const i64* p = plan.data();
+// Whole numbers with a space between them.
+inline Numbers numbers_of(const std::string& text) {
+    Numbers numbers;
+    numbers.reserve(text.size() / 2 + 1);
+    const char *at = text.data(), *const end = at + text.size();
+    while (at < end) {
+        i64 number;
+        const auto [after, error] = std::from_chars(at, end, number);
+        STD_TORCH_CHECK(error == std::errc{} && (after == end || *after == ' '), "poolbench: no whole numbers: ", text);
+        numbers.push_back(number);
+        at = after + 1;
+    }
+    return numbers;
+}
+
+constexpr i64 PLAN = 19;  // numbers that tell of windows on a map
+
+// Those of the windows, and of what is blurred as many behind them: the last two are the size of the maps that come in.
+inline Numbers plan_of(const std::string& text) {
+    Numbers plan = numbers_of(text);
+    STD_TORCH_CHECK(plan.size() == PLAN || plan.size() == 2 * PLAN,
+        "poolbench: a plan has 19 numbers, and as many of what is blurred");
+    return plan;
+}
+inline void expect(const Tensor& maps, i64 height, i64 width) {
+    STD_TORCH_CHECK(maps.size(2) == height && maps.size(3) == width, "poolbench: a plan for maps of another size");
+}
+inline Window window_of(const i64* p) {
     return {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], {p[10], p[11], p[12], p[13]}, p[14], p[15]};
+}
+inline Maps maps_of(i64 pictures, i64 channels, const i64* plan) {
+    return {pictures, channels, plan[17], plan[18], plan[16] != 0};
 }
 
 template <class F> void by_type(Type type, F f) {

@@ -14,6 +14,7 @@ from torch import Tensor
 from poolbench.pooling.native import fakes
 from poolbench.pooling.native.gpu.operators import largest
 from poolbench.pooling.native.gpu.windows import NONE, Plan, launch, places, plan_of
+from poolbench.pooling.native.plan import numbers_of
 
 
 @triton.jit
@@ -118,7 +119,7 @@ def _backward(
     tl.store(to + place, total.to(to.dtype.element_ty), mask=live)
 
 
-def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, keep: bool) -> tuple[Tensor, Tensor]:
+def cells(x: Tensor, rows: str, columns: str, last: bool, keep: bool) -> tuple[Tensor, Tensor]:
     """The maximum of each cell, (N, C, H, W) to (N, C, H', W'), and what the backward pass keeps of it."""
     y, position = fakes.cells_on_gpu(x, rows, columns, last, keep)
     kept = position if len(position) else None
@@ -127,7 +128,7 @@ def cells(x: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool, ke
     return y, position
 
 
-def cells_taken(x: Tensor, position: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool) -> Tensor:
+def cells_taken(x: Tensor, position: Tensor, rows: str, columns: str, last: bool) -> Tensor:
     """What the input holds where each cell's maximum was: (N, C, H', W')."""
     y = fakes.cells_taken(x, position, rows, columns, last)
     tables = _tables(x, rows, columns)
@@ -135,9 +136,7 @@ def cells_taken(x: Tensor, position: Tensor, rows: Sequence[int], columns: Seque
     return y
 
 
-def cells_backward(
-    g: Tensor, position: Tensor, rows: Sequence[int], columns: Sequence[int], height: int, width: int, last: bool
-) -> Tensor:
+def cells_backward(g: Tensor, position: Tensor, rows: str, columns: str, height: int, width: int, last: bool) -> Tensor:
     """The gradient of the input (N, C, H, W), from that of the maxima."""
     to = fakes.cells_backward(g, position, rows, columns, height, width, last)
     *tables, tall, wide = _tables(to, rows, columns)
@@ -150,15 +149,15 @@ def _sizes(x: Tensor, y: Tensor, last: bool) -> tuple[int, ...]:
     return *x.shape[2:], *y.shape[2:], x.shape[1] if last else 1
 
 
-def _plan(x: Tensor, y: Tensor, rows: Sequence[int], columns: Sequence[int], last: bool) -> Plan:
+def _plan(x: Tensor, y: Tensor, rows: str, columns: str, last: bool) -> Plan:
     """A cell is a window as large as the largest, beyond which some end: as if it were padded."""
     size = fakes.largest(rows), fakes.largest(columns)
     return plan_of("max", (*size, 1, 1, 1, 1, 1, 1, *y.shape[2:], 0, 0, 0, 0, -1, 0, last), 0.0, x, y)
 
 
-def _tables(x: Tensor, rows: Sequence[int], columns: Sequence[int]) -> tuple[Any, ...]:
+def _tables(x: Tensor, rows: str, columns: str) -> tuple[Any, ...]:
     """The edges of rows and columns; of each place the cells that hold it; and how many do at most, down and across."""
-    return _uploaded(tuple(rows), tuple(columns), *x.shape[2:], x.device)
+    return _uploaded(numbers_of(rows), numbers_of(columns), *x.shape[2:], x.device)
 
 
 @lru_cache(256)

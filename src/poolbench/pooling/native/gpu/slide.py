@@ -26,10 +26,9 @@ from poolbench.pooling.native.gpu.windows import (
     within,
 )
 from poolbench.pooling.native.operator import LOOKS
+from poolbench.pooling.native.plan import OWN, numbers_of
 from poolbench.pooling.window import wide
 
-OWN = 17
-"""Numbers of an operator's own plan; that of the windows that are blurred comes after it."""
 CHANNELS = 64
 """As many channels of channels_last at once at most, where programs are given windows."""
 NUMBERS = 512
@@ -221,23 +220,21 @@ def _spread(
         tl.store(sums + (k * tl.num_programs(1) + chunk) * planes + plane, total, mask=present)
 
 
-def slide(x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float) -> Tensor:
+def slide(x: Tensor, extra: Tensor | None, name: str, plan: str, number: float) -> Tensor:
     """The operator `name` of each window of `x`, (N, C, H, W) to (N, C, H', W')."""
     y = fakes.slide(x, extra, name, plan, number)
-    if len(plan) > OWN:
+    if len(numbers_of(plan)) > OWN:
         assert extra is not None
-        _blur(x, y, extra, name, plan)
+        _blur(x, y, extra, name, numbers_of(plan))
     else:
-        _slide(x, y, None, extra, name, plan, number)
+        _slide(x, y, None, extra, name, numbers_of(plan), number)
     return y
 
 
-def slide_keeping(
-    x: Tensor, extra: Tensor | None, name: str, plan: Sequence[int], number: float
-) -> tuple[Tensor, Tensor]:
+def slide_keeping(x: Tensor, extra: Tensor | None, name: str, plan: str, number: float) -> tuple[Tensor, Tensor]:
     """The same, and which position of each window counts, for the backward pass."""
     y, position = fakes.slide_keeping(x, extra, name, plan, number)
-    _slide(x, y, position, extra, name, plan, number)
+    _slide(x, y, position, extra, name, numbers_of(plan), number)
     return y, position
 
 
@@ -256,20 +253,19 @@ def slide_backward(
     position: Tensor | None,
     extra: Tensor | None,
     name: str,
-    plan: Sequence[int],
-    height: int,
-    width: int,
+    plan: str,
     number: float,
 ) -> Tensor:
     """The gradient of the input (N, C, H, W), from that of the output and what the forward pass kept."""
-    if len(plan) > OWN:
+    numbers = numbers_of(plan)
+    if len(numbers) > OWN:
         assert extra is not None
-        return _blur_backward(g, x, extra, name, plan, height, width)
+        return _blur_backward(g, x, extra, name, numbers)
     if name in LOOKS:
         assert x is not None
-        return backward(g, x, None, None, name, plan, number)[0]
-    to = fakes.slide_backward(g, x, position, extra, name, plan, height, width, number)
-    _gathered(to, plan_of(name, plan, number, to, g), plan, g=g, position=position)
+        return backward(g, x, None, None, name, numbers, number)[0]
+    to = fakes.slide_backward(g, x, position, extra, name, plan, number)
+    _gathered(to, plan_of(name, numbers, number, to, g), numbers, g=g, position=position)
     return to
 
 
@@ -377,7 +373,7 @@ def _spread_out(
 
 def _blur(x: Tensor, y: Tensor, taps: Tensor, name: str, plan: Sequence[int]) -> None:
     """A filter of windows' maxima, which are written out before, or means, whose windows the filter takes in."""
-    inner = (*plan[OWN:], plan[16])
+    inner = plan[OWN:]
     if name == "max_blur":
         dense = fakes.like(x, inner[8], inner[9], plan[16], len(x))
         forward(x, plan_of("max", inner, 0.0, x, dense), inner, y=dense)
@@ -385,11 +381,10 @@ def _blur(x: Tensor, y: Tensor, taps: Tensor, name: str, plan: Sequence[int]) ->
     banded(x, y, taps, plan[:OWN], None if name == "max_blur" else inner, False)
 
 
-def _blur_backward(
-    g: Tensor, x: Tensor | None, taps: Tensor, name: str, plan: Sequence[int], height: int, width: int
-) -> Tensor:
+def _blur_backward(g: Tensor, x: Tensor | None, taps: Tensor, name: str, plan: Sequence[int]) -> Tensor:
     """Of maxima: the gradient of each one, where it lies, and what each number receives from them."""
-    inner = (*plan[OWN:], plan[16])
+    inner = plan[OWN:]
+    height, width = inner[-2:]
     to = fakes.like(g, height, width, plan[16], len(g))
     if name != "max_blur":
         banded(g, to, taps, plan[:OWN], inner, True)
