@@ -23,6 +23,14 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "region": (2, CHANNELS, 9, 6),
     "context": (2, CHANNELS, 9, 6),
 }
+SMALL: dict[str, tuple[int, ...]] = {
+    "local": (1, 2, 5, 4),
+    "global": (1, 2, 4, 3),
+    "token": (1, 1 + 4, 4),
+    "region": (1, 2, 4, 3),
+    "context": (1, 4, 4, 3),
+}
+"""For what is done for each number of an input."""
 BOXES = 4
 
 
@@ -63,12 +71,16 @@ def boxes(spec: pooling.Spec, shape: tuple[int, ...], generator: np.random.Gener
     return (torch.from_numpy(np.concatenate([picture, corner, corner + size], axis=1)),)
 
 
-def example(name: str, dtype: torch.dtype = torch.float64, device: str = "cpu") -> tuple[nn.Module, Inputs]:
+def example(
+    name: str, dtype: torch.dtype = torch.float64, device: str = "cpu", shapes: dict[str, tuple[int, ...]] = SHAPES
+) -> tuple[nn.Module, Inputs]:
     """An operator with its default options in evaluation mode, and an input for it."""
     spec = pooling.spec(name)
-    x, *boxes = inputs(spec, SHAPES[spec.kind])
+    shape = shapes[spec.kind]
+    x, *boxes = inputs(spec, shape)
     boxes_dtype = torch.promote_types(dtype, torch.float32)
-    return build(spec).to(device, dtype), (x.to(device, dtype), *(each.to(device, boxes_dtype) for each in boxes))
+    module = build(spec, channels_of(spec, shape)).to(device, dtype)
+    return module, (x.to(device, dtype), *(each.to(device, boxes_dtype) for each in boxes))
 
 
 @cache  # a strategy takes longer to make than to draw from

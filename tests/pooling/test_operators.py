@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
@@ -17,6 +18,7 @@ from poolbench import pooling
 from tests.pooling.cases import (
     CHANNELS,
     SHAPES,
+    SMALL,
     Inputs,
     build,
     cases,
@@ -144,25 +146,48 @@ def test_shape(name: str, data: st.DataObject) -> None:
 @every_operator
 def test_gradcheck(name: str) -> None:
     """The gradient agrees with differences of the operator itself; a random one draws the same again."""
-    module, given = example(name)
-    x, *parameters = differentiable(module, given)
+    for function, variables, fast in checked(name):
+        assert torch.autograd.gradcheck(function, variables, fast_mode=fast)
+
+
+@every_operator
+def test_gradgradcheck(name: str) -> None:
+    """So does the gradient of the gradient."""
+    for function, variables, fast in checked(name):
+        assert torch.autograd.gradgradcheck(function, variables, fast_mode=fast)
+
+
+@every_operator
+def test_a_gradient_that_has_one_is_the_same(name: str) -> None:
+    for function, variables, _ in checked(name):
+        y = function(*variables)
+        cotangent = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)
+        once, again = (
+            torch.autograd.grad(
+                *(function(*variables), variables, cotangent),
+                create_graph=create_graph,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            for create_graph in (False, True)
+        )
+        torch.testing.assert_close(once, again)
+
+
+def checked(name: str) -> Iterator[tuple[Callable[..., Tensor], tuple[Tensor, ...], bool]]:
+    """In evaluation, and where the operator is random in training: it, what it is differentiated by, if coarsely."""
+    spec = pooling.spec(name)
+    module, given = example(name, shapes=SMALL)
+    variables = differentiable(module, given)
     keys = [key for key, parameter in module.named_parameters() if parameter.requires_grad]
 
     def function(x: Tensor, *values: Tensor) -> Tensor:
         torch.manual_seed(0)
         return tensor(functional_call(module, dict(zip(keys, values, strict=True)), (x, *given[1:])))
 
-    for training in (False, pooling.spec(name).random):
+    for training in {False, spec.random}:
         module.train(training)
-        assert torch.autograd.gradcheck(function, (x, *parameters), fast_mode=True)
-
-
-@every_operator
-def test_gradgradcheck(name: str) -> None:
-    """So does the gradient of the gradient."""
-    module, given = example(name)
-    x = differentiable(module, given)[0]
-    assert torch.autograd.gradgradcheck(lambda x: tensor(module(x, *given[1:])), (x,), fast_mode=True)
+        yield function, (*variables,), spec.kind == "context"  # which make hundreds of numbers of each
 
 
 @every_device

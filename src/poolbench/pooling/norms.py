@@ -152,12 +152,13 @@ def _weights(x: Tensor, window: Window) -> tuple[Tensor, list[Tensor], Tensor, T
     views = [wide(view) for view in window.views(window.pad(x, -inf))]
     largest = reduce(torch.maximum, views).detach()  # the mean is the same whatever it is counted from
     limit = torch.finfo(largest.dtype).max
-    below = [(view - largest.clamp(-limit, limit)).clamp(-EXPONENT, 0.0) for view in views]
+    drops = (view - largest.clamp(-limit, limit) for view in views)
+    below = [drop.clamp(min=-EXPONENT).masked_fill(drop > 0, 0) for drop in drops]  # a clamp at 0 has no gradient in it
     total, weighted = torch.zeros_like(largest), torch.zeros_like(largest)
     for drop in below:
         weight = drop.exp()
         total, weighted = total + weight, weighted + weight * drop
-    total = total.clamp(min=1)
+    total = total.masked_fill(total < 1, 1)
     return largest, below, total, weighted / total
 
 

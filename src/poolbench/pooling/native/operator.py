@@ -256,7 +256,7 @@ class Learned(torch.autograd.Function):
         name, plan, last, number, formula = ctx.call
         needed = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            inputs = (x, numbers, *others)
+            inputs = apart(x, numbers, *others)
             wanted = [each for each, need in zip(inputs, needed, strict=True) if need]
             found = iter(torch.autograd.grad(formula(*inputs), wanted, gradient, create_graph=True))
             return None, *(next(found) if need else None for need in needed)
@@ -266,6 +266,11 @@ class Learned(torch.autograd.Function):
         )
         to_numbers = to_numbers[..., None].sum_to_size(numbers.shape).to(numbers.dtype)
         return None, to_x, to_numbers, *([to_other] if others else [])
+
+
+def apart(*inputs: Tensor) -> list[Tensor]:
+    """The same, none of them made of another: what one does by another is that one's gradient, and not its own too."""
+    return [each.view_as(each) for each in inputs]
 
 
 def mixture(x: Tensor, shares: Tensor, window: Window, formula: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -301,9 +306,10 @@ class Mixture(torch.autograd.Function):
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             shape = *gradient.shape[:2], *numbers_of(plan)[-2:]
             at = gradient.new_zeros(shape).requires_grad_() if x is None else x  # linear: anywhere
-            wanted = [each for each in (at, shares) if each.requires_grad]
-            found = iter(torch.autograd.grad(ctx.formula(at, shares), wanted, gradient, create_graph=True))
-            return *(next(found) if each.requires_grad else None for each in (at, shares)), None, None, None
+            inputs = apart(at, shares)
+            wanted = [each for each in inputs if each.requires_grad]
+            found = iter(torch.autograd.grad(ctx.formula(*inputs), wanted, gradient, create_graph=True))
+            return *(next(found) if each.requires_grad else None for each in inputs), None, None, None
         gradient = gradient.contiguous(memory_format=format_of(last))
         back = OPS.slide_backward.default(gradient, None, None, shares, "mixture", plan, 0.0)
         if x is None:
