@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from poolbench.pooling.blurred import LowPass, binomial, surround
 from poolbench.pooling.native import mixture, powers
 from poolbench.pooling.registry import Paper, register
+from poolbench.pooling.transforms import transformable
 from poolbench.pooling.window import Local, Size, Window, full_precision, layout, pair
 
 
@@ -108,6 +109,7 @@ class APS(Polyphase):
 
     def _shares(self, wrapped: Tensor) -> Tensor:
         with torch.no_grad():
+            wrapped = wrapped.detach()  # of forward derivatives too
             if self.p == inf:
                 norms = self.window.tiles(wrapped.abs().double()).amax((1, 3, 5)).flatten(1)
             else:
@@ -182,7 +184,7 @@ class LPS(Polyphase):
         """
         stride = self.window.stride
         with full_precision(x):
-            torus = Around.apply(x, stride)
+            torus = around(x, stride)
             hidden = F.conv2d(torus, self.first.to(torus.dtype), dilation=stride).relu_()
             total = self.window.tiles(hidden).sum(1).sum(2).flatten(1, 2)
             positions = x.shape[2] * x.shape[3] // total.shape[1]
@@ -215,3 +217,10 @@ class Around(torch.autograd.Function):
             total.narrow(axis, more, more).add_(after)
             total = total.narrow(axis, more, size)
         return total.to(ctx.dtype), None
+
+
+@transformable
+def around(x: Tensor, border: tuple[int, int]) -> Tensor:
+    """`Around`, however it is transformed."""
+    result: Tensor = Around.apply(x, border)
+    return result

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from poolbench.pooling.native import region_maxima
 from poolbench.pooling.registry import Paper, register
+from poolbench.pooling.transforms import transformable
 from poolbench.pooling.window import Size, layout, pair, wide
 
 Taps = tuple[Tensor, Tensor]
@@ -23,10 +24,7 @@ LAW = "(K, C, H', W') for K boxes, (H', W') = output_size"
 
 
 class WeightedRows(torch.autograd.Function):
-    """Sums of weighted rows: (M, C), index (B, T) and weight (B, T) to (B, C).
-
-    The backward sorts the index, and so is again a sum of weighted rows: deterministic, and nothing of size B·T·C.
-    """
+    """Sums of weighted rows: (M, C), index (B, T) and weight (B, T) to (B, C)."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
@@ -36,11 +34,33 @@ class WeightedRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        index, weight = ctx.saved_tensors
+        return RowsSpread.apply(gradients[0], *ctx.saved_tensors, ctx.number), None, None
+
+
+class RowsSpread(torch.autograd.Function):
+    """The way back, (B, C) to (M, C): the index sorted, it is again a sum of weighted rows.
+
+    So it is deterministic, and takes nothing of size B·T·C.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, sums: Tensor, index: Tensor, weight: Tensor, number: int) -> Tensor:
+        ctx.save_for_backward(index, weight)
         row, order = index.flatten().sort(stable=True)
-        starts = torch.searchsorted(row, torch.arange(ctx.number, device=row.device))
+        starts = torch.searchsorted(row, torch.arange(number, device=row.device))
         cell, weight = order // index.shape[1], weight.flatten()[order]
-        return F.embedding_bag(cell, gradients[0], starts, mode="sum", per_sample_weights=weight), None, None
+        return F.embedding_bag(cell, sums, starts, mode="sum", per_sample_weights=weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return WeightedRows.apply(gradients[0], *ctx.saved_tensors), None, None, None
+
+
+@transformable
+def weighted_rows(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """`WeightedRows`, however it is transformed."""
+    result: Tensor = WeightedRows.apply(rows, index, weight)
+    return result
 
 
 class Region(nn.Module):
@@ -81,7 +101,7 @@ class Sampled(Region, ABC):
         # (K, H', W', taps, taps): the row of `maps` that each tap is, and its weight.
         index = (number.view(-1, 1, 1) * x.shape[2] + row)[:, :, None, :, None] * x.shape[3] + column[:, None, :, None]
         weight = height[:, :, None, :, None] * width[:, None, :, None]
-        cells = WeightedRows.apply(maps.flatten(0, 2), index.flatten(3).flatten(0, 2), weight.flatten(3).flatten(0, 2))
+        cells = weighted_rows(maps.flatten(0, 2), index.flatten(3).flatten(0, 2), weight.flatten(3).flatten(0, 2))
         grid = cells.view(len(boxes), *self.size, x.shape[1]).permute(0, 3, 1, 2)
         return grid.to(x.dtype).contiguous(memory_format=layout(x))
 
@@ -175,13 +195,13 @@ class CropAndResize(Sampled):
         return bilinear(position, (position >= 0) & (position <= length - 1), length)
 
 
-def spans(first: Tensor, last: Tensor, cells: int, length: int) -> tuple[Tensor, Tensor]:
-    """First position of each cell of the boxes and the one after its last: (K, 1) and (K, 1) to (K, cells) twice."""
+def spans(first: Tensor, last: Tensor, cells: int, length: int) -> Tensor:
+    """First position of each cell of the boxes and the one after its last: (K, 1) and (K, 1) to (2, K, cells)."""
     first, last = (edge.add(0.5 * edge.sign()).trunc().long() for edge in (first, last))  # halves go away from 0
     side = (last - first + 1).clamp(min=1)
     number = torch.arange(cells, device=side.device)
     start, end = number * side // cells, -(-(number + 1) * side // cells)
-    return (first + start).clamp(0, length), (first + end).clamp(0, length)
+    return torch.stack([first + start, first + end]).clamp(0, length)
 
 
 def ranked(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,23 +225,23 @@ def doubled(maps: Tensor, axis: int, lengths: Tensor) -> list[Tensor]:
     return levels
 
 
-def cover(start: Tensor, end: Tensor, levels: int, length: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+def cover(spans: Tensor, levels: int, length: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """The level whose windows are the largest that fit into each cell, and where the two that cover it begin."""
-    sides = 2 ** torch.arange(levels, device=start.device)
+    (start, end), sides = spans, 2 ** torch.arange(levels, device=spans.device)
     level = ((end - start).unsqueeze(-1) >= sides).sum(-1).sub(1).clamp(min=0)
     return level, (start.clamp(max=length - 1), (end - sides[level]).clamp(0, length - 1))
 
 
-def least(maps: Tensor, number: Tensor, vertical: tuple[Tensor, Tensor], horizontal: tuple[Tensor, Tensor]) -> Tensor:
-    """The minimum of each cell, given by its spans (K, H') and (K, W'), of maps (N, H, W, C): (K, H', W', C).
+def least(maps: Tensor, number: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+    """The minimum of each cell, given by its spans (2, K, H') and (2, K, W'), of maps (N, H, W, C): (K, H', W', C).
 
     Four windows whose sides are powers of two cover any cell: one look-up each, however large the cell.
     """
     pictures, height, width, channels = maps.shape
     by_rows = doubled(maps, 1, vertical[1] - vertical[0])
     table = [doubled(level, 2, horizontal[1] - horizontal[0]) for level in by_rows]
-    row_level, rows = cover(*vertical, len(table), height)
-    column_level, columns = cover(*horizontal, len(table[0]), width)
+    row_level, rows = cover(vertical, len(table), height)
+    column_level, columns = cover(horizontal, len(table[0]), width)
     plane = (row_level[:, :, None] * len(table[0]) + column_level[:, None]) * pictures + number.view(-1, 1, 1)
     windows = torch.stack([level for levels in table for level in levels]).flatten(0, 3)
     index = ((plane * height + row[:, :, None]) * width + column[:, None] for row in rows for column in columns)
@@ -229,7 +249,7 @@ def least(maps: Tensor, number: Tensor, vertical: tuple[Tensor, Tensor], horizon
     return minimum.view(*plane.shape, channels)
 
 
-def highest(x: Tensor, number: Tensor, vertical: tuple[Tensor, Tensor], horizontal: tuple[Tensor, Tensor]) -> Tensor:
+def highest(x: Tensor, number: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
     """Where a maximum of each cell lies in the flattened maps: (K, H', W', C)."""
     order, ranks = ranked(x)
     # The least rank of a cell is one position, whichever of the overlapping windows find it.
@@ -265,9 +285,9 @@ class RoIPool(Region):
 
     def forward(self, x: Tensor, boxes: Tensor) -> Tensor:
         number, first, last = self.scaled(boxes, wide(x).dtype)
-        (top, bottom), (left, right) = map(spans, first, last, self.size, x.shape[2:])
-        place = region_maxima(x, number, (top, bottom), (left, right), highest)
+        rows, columns = map(spans, first, last, self.size, x.shape[2:])
+        place = region_maxima(x.detach(), number, rows, columns, highest)
         grid = wide(x).flatten().gather(0, place.flatten()).view(place.shape)
-        empty = (bottom <= top)[:, :, None] | (right <= left)[:, None]
+        empty = (rows[1] <= rows[0])[:, :, None] | (columns[1] <= columns[0])[:, None]
         grid = grid.masked_fill(empty.unsqueeze(3), 0).permute(0, 3, 1, 2)
         return grid.to(x.dtype).contiguous(memory_format=layout(x))

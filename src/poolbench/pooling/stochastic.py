@@ -47,7 +47,7 @@ class Draw(torch.autograd.Function):
         return ctx.window.scatter(parts, ctx.shape, gradient), None, None
 
 
-def seed() -> Tensor:
+def seed(x: Tensor) -> Tensor:
     """Of the random numbers of one pass, from torch's generator."""
     return torch.randint(2**63 - 1, (1,))
 
@@ -172,7 +172,7 @@ class MixedCoin(Local):
             pooled = torch.where(heads, maximum(x, self.window), self.average(x))
             return pooled.contiguous(memory_format=layout(x))
 
-        def spread() -> Tensor:
+        def spread(x: Tensor) -> Tensor:
             each = heads.expand(*x.shape[:2], *self.window.shape(*x.shape[-2:]))
             return each.to(wide(x[:0]).dtype).contiguous(memory_format=layout(x))
 

@@ -249,7 +249,7 @@ def test_kernel_draws_as_the_formula_from_the_same_uniform_numbers(data: st.Data
     uniform = uniform.contiguous(memory_format=layout(x))
     agree(
         lambda x: operator.slide(
-            "stochastic", x, window, lambda x: Draw.apply(x, uniform, window), chance=lambda: uniform
+            "stochastic", x, window, lambda x: Draw.apply(x, uniform, window), chance=lambda x: uniform
         ),
         x,
     )

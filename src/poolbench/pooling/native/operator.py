@@ -10,6 +10,7 @@ from poolbench.pooling.native.build import KERNELS
 from poolbench.pooling.native.fakes import KEEPS, format_of
 from poolbench.pooling.native.plan import numbers_of, written
 from poolbench.pooling.native.selection import TRITON, backend
+from poolbench.pooling.transforms import transformable
 from poolbench.pooling.window import Window, wide
 
 OPS = torch.ops.poolbench
@@ -31,6 +32,7 @@ LOOKS = ("lp", "expectation", "softpool", "median", "max_blur")
 LINEAR = ("average", "subsample")
 """Those whose backward pass needs nothing."""
 Formula = Callable[[Tensor], Tensor]
+RegionFormula = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 Told = tuple[str, bool]
 """What a kernel is told of windows (`plan`), and whether channels come last."""
 Call = tuple[str, str, bool, float, Window, Formula]
@@ -39,27 +41,29 @@ PIXEL = Window.of(1, 1, 0, 1, False)
 """Windows of one pixel each: the map itself."""
 
 
+@transformable
 def slide(
     name: str,
     x: Tensor,
     window: Window,
     formula: Formula,
     number: float = 0.0,
-    chance: Callable[[], Tensor] | None = None,
+    chance: Callable[[Tensor], Tensor] | None = None,
     counted: bool = True,
     centre: int = -1,
 ) -> Tensor:
     """The operator `name` over the windows of `x`, (N, C, H, W) to (N, C, H', W'): by its kernel, or by `formula`.
 
-    `number` is the operator's own; `chance` draws a seed or uniform numbers; `counted`: an average counts the padding;
-    `centre` the one position that is looked at.
+    `number` is the operator's own; `chance` draws a seed or uniform numbers for `x`; `counted`: an average counts the
+    padding; `centre` the one position that is looked at.
     """
     x, told = _told(name, x, window, _slid, (counted, centre))
     if told is None:
         return formula(x)
-    return _run(name, x, window, told, formula, number, chance() if chance else None)
+    return _run(name, x, window, told, formula, number, chance(x) if chance else None)
 
 
+@transformable
 def blurred(
     name: str,
     x: Tensor,
@@ -140,6 +144,7 @@ LearnedFormula = Callable[..., Tensor]
 """Of x, the learned numbers and, where the operator reads one, the second map."""
 
 
+@transformable
 def learned(
     name: str,
     x: Tensor,
@@ -273,6 +278,7 @@ def apart(*inputs: Tensor) -> list[Tensor]:
     return [each.view_as(each) for each in inputs]
 
 
+@transformable
 def mixture(x: Tensor, shares: Tensor, window: Window, formula: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Each position of windows that tile a map by its share, (N, k²), the same in a whole picture; 0 leaves it out."""
     x, told = _told("mixture", x, window, _slid, (False, -1))
@@ -319,6 +325,7 @@ class Mixture(torch.autograd.Function):
         return back, by_shares.where(shares != 0, 0), None, None, None
 
 
+@transformable
 def powers(x: Tensor, window: Window, p: float, formula: Formula) -> Tensor:
     """Σ |x|^p in float64 by position of windows that tile a map: (N, C, H, W) to (N, k²)."""
     if not usable("polyphase_powers", x, *window.kernel):
@@ -327,6 +334,7 @@ def powers(x: Tensor, window: Window, p: float, formula: Formula) -> Tensor:
     return OPS.polyphase_powers.default(x, *window.kernel, p, last).flatten(1)
 
 
+@transformable
 def separable(x: Tensor, rows: Tensor, columns: Tensor, formula: Formula) -> Tensor:
     """Maps multiplied by a matrix for their rows, (H', H), and one for their columns, (W', W): (N, C, H', W')."""
     if not usable("separable", x, 1, 1):
@@ -353,6 +361,7 @@ class Separable(torch.autograd.Function):
         return back, None, None, None
 
 
+@transformable
 def cells(x: Tensor, tall: int, wide: int, plan: Callable[[], tuple[str, str]], formula: Formula) -> Tensor:
     """The maximum of each region of a grid, (N, C, H, W) to (N, C, H', W'): by its kernel, or by `formula`.
 
@@ -398,22 +407,38 @@ class CellsBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (position,) = gradients, ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=format_of(ctx.plan[-1]))
-        return OPS.cells_taken.default(gradient, position, *ctx.plan), *(None,) * 6
+        return CellsTaken.apply(gradient, position, *ctx.plan), *(None,) * 6
 
 
-Spans = tuple[Tensor, Tensor]
+class CellsTaken(torch.autograd.Function):
+    """What lies where each cell's maximum was; its gradient goes back there, as that of the maximum does."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, position: Tensor, rows: str, columns: str, last: bool) -> Tensor:
+        ctx.save_for_backward(position)
+        ctx.plan = (rows, columns, *x.shape[-2:], last)
+        x = x.contiguous(memory_format=format_of(last))
+        return OPS.cells_taken.default(x, position, rows, columns, last)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (position,) = gradients, ctx.saved_tensors
+        return CellsBackward.apply(gradient, position, *ctx.plan), *(None,) * 4
 
 
+@transformable
 def region_maxima(
-    x: Tensor, picture: Tensor, rows: Spans, columns: Spans, formula: Callable[[Tensor, Tensor, Spans, Spans], Tensor]
+    x: Tensor,
+    picture: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    formula: RegionFormula,
 ) -> Tensor:
     """Where a maximum of each cell of each box lies in the flattened maps, the first: (K, H', W', C); anywhere if none.
 
-    A box has its picture (K,), and rows (K, H') and columns (K, W') of cells: their firsts and those after their lasts.
+    A box has its picture (K,), and of cells its rows (2, K, H') and columns (2, K, W'): their firsts and those after
+    their lasts.
     """
-    x = x.detach()
     if not usable("region_maxima", x, 1, 1):
         return formula(x, picture, rows, columns)
-    pixels = x.contiguous(memory_format=torch.channels_last)
-    return OPS.region_maxima.default(pixels, picture, torch.stack(rows), torch.stack(columns))
+    return OPS.region_maxima.default(x.contiguous(memory_format=torch.channels_last), picture, rows, columns)

@@ -1,0 +1,139 @@
+"""Functions that torch.func may transform, though they run kernels or have a backward pass of their own."""
+
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from typing import Any, ParamSpec
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import get_device_states, set_device_states
+
+P = ParamSpec("P")
+Function = Callable[..., Tensor | tuple[Tensor, ...]]
+
+
+def transformable(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """The function, `Opaque` where it is transformed: one of its arguments that are tensors and not given by name."""
+
+    @wraps(function)
+    def run(*arguments: P.args, **options: P.kwargs) -> Tensor:
+        if not transforming():
+            return function(*arguments, **options)
+        places = [place for place, each in enumerate(arguments) if isinstance(each, Tensor)]
+        tensors: list[Any] = [arguments[place] for place in places]
+
+        def of_tensors(*given: Tensor) -> Tensor:
+            all_of_them: dict[int, Any] = dict(enumerate(arguments)) | dict(zip(places, given, strict=True))
+            return function(*all_of_them.values(), **options)
+
+        result: Tensor = Opaque.apply(Drawing(of_tensors, tensors), *tensors)
+        return result
+
+    return run
+
+
+def transforming() -> bool:
+    """Whether torch.func, or forward-mode differentiation, is at work."""
+    active = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    return active and torch._C._is_fwd_grad_enabled() and not torch.compiler.is_compiling()
+
+
+class Drawing:
+    """A function that draws the same random numbers each time."""
+
+    def __init__(self, function: Function, tensors: Sequence[Tensor]) -> None:
+        self.function, self.state = function, torch.get_rng_state()
+        self.devices, self.states = get_device_states(*tensors)
+
+    def __call__(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
+        torch.set_rng_state(self.state)
+        set_device_states(self.devices, self.states)
+        return self.function(*tensors)
+
+
+class Opaque(torch.autograd.Function):
+    """A function of tensors into which transforms do not look: its derivatives are what autograd finds within it.
+
+    They are opaque functions again, and so differentiated likewise. `vmap` calls the function for each of its batch.
+    """
+
+    @staticmethod
+    def forward(function: Function, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return function(*tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.function, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        needed = ctx.needs_input_grad[1:]
+        by = [place for place, need in enumerate(needed) if need]
+        back = partial(pulled_back, ctx.function, by, len(gradients))
+        found = iter(Opaque.apply(back, *gradients, *ctx.saved_tensors))
+        return None, *(next(found) if need else None for need in needed)
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> Any:
+        along = {place: tangent for place, tangent in enumerate(tangents) if tangent is not None}
+        forward = partial(pushed_forward, ctx.function, [*along], len(tangents))
+        return Opaque.apply(forward, *ctx.saved_tensors, *along.values())
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], function: Function, *tensors: Tensor) -> tuple[Any, Any]:
+        some = list(zip(tensors, in_dims[1:], strict=True))
+        results = [
+            Opaque.apply(function, *(x if axis is None else x.select(axis, number) for x, axis in some))
+            for number in range(info.batch_size)
+        ]
+        if isinstance(results[0], Tensor):
+            return torch.stack(results), 0
+        return tuple(map(torch.stack, zip(*results, strict=True))), (0,) * len(results[0])
+
+
+def pulled_back(function: Function, by: Sequence[int], number: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """The gradients of the arguments `by` place, from those of so many results; they come first, then all arguments."""
+    gradients, arguments, again = tensors[:number], tensors[number:], torch.is_grad_enabled()
+    variables, results = repeated(function, by, arguments)
+    return torch.autograd.grad(
+        results, variables, gradients, create_graph=again, allow_unused=True, materialize_grads=True
+    )
+
+
+def pushed_forward(function: Function, by: Sequence[int], number: int, *tensors: Tensor) -> Any:
+    """How the results change along tangents of the arguments `by` place, which come behind so many arguments.
+
+    What takes gradients back is linear in them, and this is its transpose.
+    """
+    arguments, tangents, again = tensors[:number], tensors[number:], torch.is_grad_enabled()
+    variables, results = repeated(function, by, arguments)
+    with torch.enable_grad():
+        gradients = [torch.zeros_like(each).requires_grad_() for each in results]
+    back = torch.autograd.grad(
+        results, variables, gradients, create_graph=True, allow_unused=True, materialize_grads=True
+    )
+    linear = [(each, along) for each, along in zip(back, tangents, strict=True) if each.requires_grad]
+    found = torch.autograd.grad(
+        [each for each, _ in linear],
+        gradients,
+        [along for _, along in linear],
+        create_graph=again,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    return found if len(found) > 1 else found[0]
+
+
+def repeated(
+    function: Function, by: Sequence[int], arguments: Sequence[Tensor]
+) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+    """What the function is differentiated by, and its results: with gradients, and drawn from the same numbers."""
+    within = torch.is_grad_enabled()  # another function that is differentiated
+    given = [each if within and each.requires_grad else each.detach() for each in arguments]
+    with torch.enable_grad(), torch.random.fork_rng():
+        variables = [given[place] if given[place].requires_grad else given[place].requires_grad_() for place in by]
+        results = function(*given)
+    return variables, results if isinstance(results, tuple) else (results,)
