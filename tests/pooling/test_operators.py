@@ -144,6 +144,15 @@ def test_shape(name: str, data: st.DataObject) -> None:
 
 
 @every_operator
+def test_takes_batches_alone(name: str) -> None:
+    module, (x, *boxes) = example(name)
+    with pytest.raises(
+        ValueError, match=rf"operator '{name}' takes .* \(N, .*\), got \(.*; a batch of one is x\[None\]"
+    ):
+        module(x[0], *boxes)
+
+
+@every_operator
 def test_gradcheck(name: str) -> None:
     """The gradient agrees with differences of the operator itself; a random one draws the same again."""
     for function, variables, fast in checked(name):

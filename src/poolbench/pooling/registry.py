@@ -4,11 +4,11 @@ import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from importlib import import_module
 from typing import Any, Literal, TypeVar, get_args
 
-from torch import nn
+from torch import Tensor, nn
 
 from poolbench.naming import unknown
 
@@ -99,9 +99,24 @@ def register(name: str, kind: Kind, **facts: Any) -> Callable[[Operator], Operat
 
     def add(operator: Operator) -> Operator:
         _specs[name] = Spec(name=name, kind=kind, operator=operator, **facts)
+        operator.forward = _of_batches(name, kind, inspect.unwrap(operator.forward))
         return operator
 
     return add
+
+
+def _of_batches(name: str, kind: Kind, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward`, which refuses an input that is not a batch: of it some operators would make something else."""
+    axes, batch = (3, "sequences (N, 1 + L, C)") if kind == "token" else (4, "maps (N, C, H, W)")
+
+    @wraps(forward)
+    def run(self: nn.Module, x: Tensor, *others: Tensor) -> Any:
+        if x.dim() != axes:
+            size = tuple(x.shape)
+            raise ValueError(f"operator {name!r} takes {batch}, got {size}; a batch of one is x[None]")
+        return forward(self, x, *others)
+
+    return run
 
 
 def names(kind: Kind | None = None) -> list[str]:
