@@ -72,12 +72,16 @@ def boxes(spec: pooling.Spec, shape: tuple[int, ...], generator: np.random.Gener
 
 
 def example(
-    name: str, dtype: torch.dtype = torch.float64, device: str = "cpu", shapes: dict[str, tuple[int, ...]] = SHAPES
+    name: str,
+    dtype: torch.dtype = torch.float64,
+    device: str = "cpu",
+    shapes: dict[str, tuple[int, ...]] = SHAPES,
+    ties: bool = False,
 ) -> tuple[nn.Module, Inputs]:
     """An operator with its default options in evaluation mode, and an input for it."""
     spec = pooling.spec(name)
     shape = shapes[spec.kind]
-    x, *boxes = inputs(spec, shape)
+    x, *boxes = inputs(spec, shape, ties=ties)
     boxes_dtype = torch.promote_types(dtype, torch.float32)
     module = build(spec, channels_of(spec, shape)).to(device, dtype)
     return module, (x.to(device, dtype), *(each.to(device, boxes_dtype) for each in boxes))

@@ -166,9 +166,11 @@ def test_gradgradcheck(name: str) -> None:
         assert torch.autograd.gradgradcheck(function, variables, fast_mode=fast)
 
 
+@pytest.mark.parametrize("ties", [False, True])
 @every_operator
-def test_a_gradient_that_has_one_is_the_same(name: str) -> None:
-    for function, variables, _ in checked(name):
+def test_a_gradient_that_has_one_is_the_same(name: str, ties: bool) -> None:
+    """Among few whole numbers, zeros among them, too."""
+    for function, variables, _ in checked(name, ties):
         y = function(*variables)
         cotangent = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)
         once, again = (
@@ -183,10 +185,10 @@ def test_a_gradient_that_has_one_is_the_same(name: str) -> None:
         torch.testing.assert_close(once, again)
 
 
-def checked(name: str) -> Iterator[tuple[Callable[..., Tensor], tuple[Tensor, ...], bool]]:
+def checked(name: str, ties: bool = False) -> Iterator[tuple[Callable[..., Tensor], tuple[Tensor, ...], bool]]:
     """In evaluation, and where the operator is random in training: it, what it is differentiated by, if coarsely."""
     spec = pooling.spec(name)
-    module, given = example(name, shapes=SMALL)
+    module, given = example(name, shapes=SMALL, ties=ties)
     variables = differentiable(module, given)
     keys = [key for key, parameter in module.named_parameters() if parameter.requires_grad]
 

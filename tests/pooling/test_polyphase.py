@@ -63,6 +63,12 @@ def test_a_choice_serves_another_map(make: Make, training: bool) -> None:
     torch.testing.assert_close(both, torch.cat([pool(x, choice), -pool(x, choice), pool(x, choice)], 1))
 
 
+@pytest.mark.parametrize("shape", [(1,), (2,), (2, 3), (1, 4)])
+def test_a_choice_is_of_these_pictures_and_offsets(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"choice must be what choose\(\) gives, \(2, 4\), got"):
+        APS()(torch.rand(2, 3, 4, 4), torch.ones(shape))
+
+
 def test_the_component_of_largest_norm_is_kept() -> None:
     x = torch.zeros(1, 1, 4, 4)
     x[0, 0, 1::2, ::2] = torch.tensor([[3.0, 3.0], [3.0, 3.0]])

@@ -50,6 +50,13 @@ def test_create_builds_the_class_with_its_options() -> None:
     assert module(torch.zeros(1, 3, 5, 5)).shape == (1, 3, 3, 3)
 
 
+def test_arguments_may_be_named() -> None:
+    x, boxes = torch.rand(1, 2, 6, 6), torch.tensor([[0.0, 1, 1, 4, 4]])
+    align, aps = pooling.create("roi_align", 2), pooling.polyphase.APS()
+    assert torch.equal(align(x, boxes=boxes), align(x, boxes))
+    assert torch.equal(aps(x, choice=aps.choose(x)), aps(x))
+
+
 def test_names_are_those_of_the_kinds() -> None:
     assert sorted(name for kind in KINDS for name in pooling.names(kind)) == sorted(pooling.names())
     assert "max" in pooling.names("local")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.func import functional_call, grad, jvp, vjp, vmap
+from torch.func import functional_call, grad, jvp, stack_module_state, vjp, vmap
 
 from poolbench import pooling
 from poolbench.pooling.native import formulas
@@ -20,6 +20,8 @@ BY_PICTURE = [name for name in pooling.names() if pooling.spec(name).kind != "re
 """Operators that do to each picture what they do to it alone."""
 RANDOM = [name for name in pooling.names() if pooling.spec(name).random and name != "mixed_coin"]
 """That one counts what it draws, and torch.func changes no buffer."""
+WITHOUT_THIRD = {"lip", "patch_merging", "patch_merging_v2", "lp_learned"}
+"""Torch's normalisations have a wrong third derivative; that of |x|^p, p between 2 and 3, has no bound near 0."""
 
 
 @pytest.fixture(params=["kernels", "formulas"])
@@ -105,3 +107,53 @@ def test_a_gradient_is_of_what_was_drawn(name: str, backend: None) -> None:
         torch.manual_seed(1)
         results.append((of(x.detach()), torch.rand(3)))
     torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("name", ["stochastic", "fractional_max"])
+def test_a_batch_shares_what_is_drawn(name: str, backend: None) -> None:
+    pool, x = pooling.create(name, 2), torch.rand(1, 2, 8, 8).expand(4, 2, 8, 8)
+
+    def alone(x: Tensor) -> Tensor:
+        return tensor(pool(x[None]))
+
+    y = vmap(alone, randomness="same")(x)
+    assert torch.equal(y, y[:1].expand_as(y))
+    for randomness in ("error", "different"):
+        with pytest.raises(ValueError, match=rf"vmap with randomness='{randomness}' .* draws: .*randomness='same'"):
+            vmap(alone, randomness=randomness)(x)
+
+
+@pytest.mark.parametrize("name", sorted({*pooling.names("local")} - WITHOUT_THIRD))
+def test_third_order(name: str) -> None:
+    module, (x,) = example(name)
+    u, v = torch.randn_like(x), torch.randn_like(x)
+
+    def first(x: Tensor) -> Tensor:
+        return grad(lambda x: tensor(module(x)).pow(3).sum())(x)
+
+    def second(x: Tensor) -> Tensor:
+        return jvp(first, (x,), (u,))[1]
+
+    step = 1e-5
+    differences = (second(x + step * v) - second(x - step * v)) / (2 * step)
+    torch.testing.assert_close(jvp(second, (x,), (v,))[1], differences, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["blur", "max_blur", "mixed_coin"])
+def test_an_ensemble_has_its_own_buffers(name: str, backend: None) -> None:
+    some = [pooling.create(name, 2).eval() for _ in range(3)]
+    for number, each in enumerate(some):
+        for buffer in each.buffers():
+            buffer.add_(number % 2 - 1)
+    x = torch.rand(2, 2, 6, 6)
+    parameters, buffers = stack_module_state(some)
+    found = vmap(lambda p, b: functional_call(some[0], (p, b), (x,)))(parameters, buffers)
+    torch.testing.assert_close(found, torch.stack([each(x) for each in some]))
+
+
+@pytest.mark.parametrize("name", ["max", "lip", "roi_align"])
+def test_what_is_compiled_is_transformed(name: str) -> None:
+    module, (x, *boxes) = example(name)
+    torch.compiler.reset()
+    run = torch.compile(grad(lambda x: squares(module, x, *boxes)), fullgraph=True, backend="eager")
+    torch.testing.assert_close(run(x), gradient(module, x.requires_grad_(), *boxes))

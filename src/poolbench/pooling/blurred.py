@@ -73,14 +73,18 @@ class LowPass(nn.Module):
         return f"taps={len(self.taps)}, stride={self.stride}, border={self.border!r}"
 
     def forward(self, x: Tensor) -> Tensor:
-        return native.blurred("blur", x, native.PIXEL, self.taps, self.stride, self.border, self._formula)
+        return self.by(self.taps, x)
 
-    def _formula(self, x: Tensor) -> Tensor:
-        size, channels = len(self.taps), x.shape[1]
+    def by(self, taps: Tensor, x: Tensor) -> Tensor:
+        """The same by other taps."""
+        return native.blurred("blur", x, native.PIXEL, taps, self.stride, self.border, self._formula)
+
+    def _formula(self, x: Tensor, taps: Tensor) -> Tensor:
+        size, channels = len(taps), x.shape[1]
         # Depthwise convolution in bfloat16 is ten times slower than in float32 on a CPU.
         with full_precision(x):
             padded = self._pad(wide(x), (size - 1) // 2, size // 2)
-            weight = torch.outer(self.taps, self.taps).to(padded.dtype).expand(channels, 1, size, size)
+            weight = torch.outer(taps, taps).to(padded.dtype).expand(channels, 1, size, size)
             return F.conv2d(padded, weight, stride=self.stride, groups=channels).to(x.dtype, memory_format=layout(x))
 
     def _pad(self, x: Tensor, before: int, after: int) -> Tensor:
@@ -143,8 +147,8 @@ class Blurred(Local):
             self.name, x, self.dense.window, low_pass.taps, low_pass.stride, low_pass.border, self._formula
         )
 
-    def _formula(self, x: Tensor) -> Tensor:
-        return self.low_pass(self.dense(x))
+    def _formula(self, x: Tensor, taps: Tensor) -> Tensor:
+        return self.low_pass.by(taps, self.dense(x))
 
 
 @register(

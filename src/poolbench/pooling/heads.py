@@ -272,7 +272,10 @@ class LogSumExp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         flat = wide(x).flatten(2)
-        return ((torch.logsumexp(self.r * flat, 2) - log(flat.shape[2])) / self.r).to(x.dtype)
+        top = flat.detach().amax(2, keepdim=True)  # the same whatever is counted from; and large numbers keep digits
+        top = top.where(top.isfinite(), 0)
+        below = torch.logsumexp(self.r * (flat - top), 2) - log(flat.shape[2])
+        return (top.squeeze(2) + below / self.r).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"r={self.r}"

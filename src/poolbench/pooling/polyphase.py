@@ -34,7 +34,9 @@ class Polyphase(Local, ABC):
         return self._shares(self._wrapped(x))
 
     def forward(self, x: Tensor, choice: Tensor | None = None) -> Tensor:
-        wrapped = self._wrapped(x)
+        wrapped, offsets = self._wrapped(x), self.window.kernel[0] * self.window.kernel[1]
+        if choice is not None and choice.shape != (len(x), offsets):
+            raise ValueError(f"choice must be what choose() gives, {(len(x), offsets)}, got {tuple(choice.shape)}")
         shares = self._shares(wrapped) if choice is None else choice
         return mixture(wrapped, shares, self.window, lambda x, shares: blend(x, shares, self.window))
 

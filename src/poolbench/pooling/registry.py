@@ -99,7 +99,7 @@ def register(name: str, kind: Kind, **facts: Any) -> Callable[[Operator], Operat
 
     def add(operator: Operator) -> Operator:
         _specs[name] = Spec(name=name, kind=kind, operator=operator, **facts)
-        operator.forward = _of_batches(name, kind, inspect.unwrap(operator.forward))
+        operator.forward = _of_batches(name, kind, getattr(operator.forward, "of_anything", operator.forward))
         return operator
 
     return add
@@ -110,12 +110,13 @@ def _of_batches(name: str, kind: Kind, forward: Callable[..., Any]) -> Callable[
     axes, batch = (3, "sequences (N, 1 + L, C)") if kind == "token" else (4, "maps (N, C, H, W)")
 
     @wraps(forward)
-    def run(self: nn.Module, x: Tensor, *others: Tensor) -> Any:
+    def run(self: nn.Module, x: Tensor, *others: Any, **options: Any) -> Any:
         if x.dim() != axes:
             size = tuple(x.shape)
             raise ValueError(f"operator {name!r} takes {batch}, got {size}; a batch of one is x[None]")
-        return forward(self, x, *others)
+        return forward(self, x, *others, **options)
 
+    vars(run)["of_anything"] = forward  # for a class that inherits it, and has another name
     return run
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from poolbench.pooling.fixed import Average, maximum
 from poolbench.pooling.native import cells, slide, written
 from poolbench.pooling.registry import Paper, register
+from poolbench.pooling.transforms import transformable
 from poolbench.pooling.window import Local, Padding, Size, Window, layout, wide
 
 POSITIONS = 255
@@ -61,7 +62,7 @@ def drawn(x: Tensor, window: Window) -> Tensor:
 
 def expectation(x: Tensor, window: Window) -> Tensor:
     """The mean of such draws."""
-    values = window.split(wide(x).clamp(min=0))
+    values = window.split(wide(x).masked_fill(x <= 0, 0))  # a clamp's gradient at 0 differs between releases of torch
     total = summed(values)
     total = total.where(total != 0, 1)
     mean = reduce(torch.add, (value * SHARE / total * value for value in values))
@@ -167,16 +168,21 @@ class MixedCoin(Local):
             self.lead += 2 * heads.sum(0) - len(heads)
         else:
             heads = self.lead >= 0
+        return tossed(x, heads, self.window, self.average)
 
-        def tossed(x: Tensor) -> Tensor:
-            pooled = torch.where(heads, maximum(x, self.window), self.average(x))
-            return pooled.contiguous(memory_format=layout(x))
 
-        def spread(x: Tensor) -> Tensor:
-            each = heads.expand(*x.shape[:2], *self.window.shape(*x.shape[-2:]))
-            return each.to(wide(x[:0]).dtype).contiguous(memory_format=layout(x))
+@transformable
+def tossed(x: Tensor, heads: Tensor, window: Window, average: Average) -> Tensor:
+    """The maximum of maps whose coin shows its head, (N or 1, C, 1, 1), the mean of the others."""
 
-        return slide("coin", x, self.window, tossed, chance=spread)
+    def either(x: Tensor) -> Tensor:
+        return torch.where(heads, maximum(x, window), average(x)).contiguous(memory_format=layout(x))
+
+    def spread(x: Tensor) -> Tensor:
+        each = heads.expand(*x.shape[:2], *window.shape(*x.shape[-2:]))
+        return each.to(wide(x[:0]).dtype).contiguous(memory_format=layout(x))
+
+    return slide("coin", x, window, either, chance=spread)
 
 
 @register(

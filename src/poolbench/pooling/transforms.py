@@ -6,6 +6,7 @@ from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
+from torch._C._functorch import TransformType, peek_interpreter_stack
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import get_device_states, set_device_states
 
@@ -14,7 +15,10 @@ Function = Callable[..., Tensor | tuple[Tensor, ...]]
 
 
 def transformable(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """The function, `Opaque` where it is transformed: one of its arguments that are tensors and not given by name."""
+    """The function, `Opaque` where it is transformed.
+
+    It is differentiated by those of its arguments that are tensors and not given by name; it reads no others.
+    """
 
     @wraps(function)
     def run(*arguments: P.args, **options: P.kwargs) -> Tensor:
@@ -34,17 +38,25 @@ def transformable(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
 
 def transforming() -> bool:
-    """Whether torch.func, or forward-mode differentiation, is at work."""
-    active = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    return active and torch._C._is_fwd_grad_enabled() and not torch.compiler.is_compiling()
+    """Whether torch.func, or forward-mode differentiation, is at work; torch.compile looks into functions itself."""
+    if torch.compiler.is_compiling():
+        return False
+    innermost = peek_interpreter_stack()
+    active = forward_ad._current_level >= 0 if innermost is None else innermost.key() != TransformType.Functionalize
+    return active and torch._C._is_fwd_grad_enabled()
+
+
+def random_state(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """That of the generators of the CPU and of the devices of the tensors."""
+    return [torch.get_rng_state(), *get_device_states(*tensors)[1]]
 
 
 class Drawing:
     """A function that draws the same random numbers each time."""
 
     def __init__(self, function: Function, tensors: Sequence[Tensor]) -> None:
-        self.function, self.state = function, torch.get_rng_state()
-        self.devices, self.states = get_device_states(*tensors)
+        self.function, self.devices = function, get_device_states(*tensors)[0]
+        self.state, *self.states = random_state(tensors)
 
     def __call__(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
         torch.set_rng_state(self.state)
@@ -55,7 +67,8 @@ class Drawing:
 class Opaque(torch.autograd.Function):
     """A function of tensors into which transforms do not look: its derivatives are what autograd finds within it.
 
-    They are opaque functions again, and so differentiated likewise. `vmap` calls the function for each of its batch.
+    They are opaque functions again, and so differentiated likewise. `vmap` calls the function for each of its batch,
+    for which the same numbers are drawn.
     """
 
     @staticmethod
@@ -85,10 +98,16 @@ class Opaque(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], function: Function, *tensors: Tensor) -> tuple[Any, Any]:
         some = list(zip(tensors, in_dims[1:], strict=True))
+        before = random_state(tensors)
         results = [
             Opaque.apply(function, *(x if axis is None else x.select(axis, number) for x, axis in some))
             for number in range(info.batch_size)
         ]
+        if info.randomness != "same" and not all(map(torch.equal, before, random_state(tensors))):
+            raise ValueError(
+                f"vmap with randomness={info.randomness!r} over an operator that draws: it draws the same numbers for "
+                "all of a batch, which randomness='same' allows"
+            )
         if isinstance(results[0], Tensor):
             return torch.stack(results), 0
         return tuple(map(torch.stack, zip(*results, strict=True))), (0,) * len(results[0])
@@ -133,7 +152,9 @@ def repeated(
     """What the function is differentiated by, and its results: with gradients, and drawn from the same numbers."""
     within = torch.is_grad_enabled()  # another function that is differentiated
     given = [each if within and each.requires_grad else each.detach() for each in arguments]
-    with torch.enable_grad(), torch.random.fork_rng():
+    with torch.enable_grad(), torch.random.fork_rng(get_device_states(*arguments)[0]):
         variables = [given[place] if given[place].requires_grad else given[place].requires_grad_() for place in by]
         results = function(*given)
-    return variables, results if isinstance(results, tuple) else (results,)
+        results = results if isinstance(results, tuple) else (results,)
+        nothing = sum(each.flatten()[:0].sum() for each in variables)  # what depends on none of them: they count still
+        return variables, tuple(each if each.requires_grad else each + nothing for each in results)

@@ -40,6 +40,7 @@ Tensor slide_backward(Tensor g, std::optional<Tensor> x, std::optional<Tensor> p
             look_back(name, {task, g, x, to.data_ptr()});
         } else {
             using Op = typename decltype(op)::Back;
+            STD_TORCH_CHECK((!std::is_same_v<Op, Mixture> || task.options.shares), "poolbench: a mixture needs shares");
             STD_TORCH_CHECK(position.has_value() || !Op::keeps, "poolbench: the backward of ", name, " needs positions");
             by_type(g.scalar_type(), [&](auto a, auto out) {
                 using A = decltype(a);

@@ -103,7 +103,8 @@ void Blurred::backward(const void* x, const void* g, void* to, i64 begin, i64 en
         }
         const Slabs<A, Out> slabs(dense.maps, threads);
         BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)to, pixels), true);
-        const bool fits = std::is_same_v<A, float> && maximum && dense.window.kh > 1 && BlurredMaxima<A>::fits(*this, any.filter);
+        const bool fits =
+            std::is_same_v<A, float> && maximum && dense.window.kh > 1 && BlurredMaxima<A>::fits(*this, any.filter);
         const i64 rows = fits ? rows_held(slabs, dense.maps, dense.window.kh) : 0, held = rows * dense.maps.w;
         const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, rows, any.past);
         Copy<A, Out> taken(slabs, pixels, held), gradient(slabs, results, results), given(slabs, pixels, held);

@@ -219,7 +219,8 @@ void forward(const Grids<A>& grids, const Slabs<A, Out>& slabs, const Out* x, Ou
 }
 
 template <class A, class Out>
-void backward(const Grids<A>& grids, const Slabs<A, Out>& slabs, const Out* g, const u8* position, Out* to, i64 begin, i64 end) {
+void backward(const Grids<A>& grids, const Slabs<A, Out>& slabs, const Out* g, const u8* position, Out* to, i64 begin,
+    i64 end) {
     const Maps& m = grids.task.maps;
     const i64 pixels = grids.h * grids.w, cells = grids.oh * grids.ow;
     if (grids.task.planar()) {

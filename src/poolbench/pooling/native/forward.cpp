@@ -50,6 +50,7 @@ Tensor run(const Tensor& x, const std::optional<Tensor>& extra, const std::strin
     const bool found = by_name(name, [&](auto op) {
         using Op = decltype(op);
         STD_TORCH_CHECK(Op::keeps || !position, "poolbench: ", name, " keeps nothing");
+        STD_TORCH_CHECK((!std::is_same_v<Op, Mixture> || task.options.shares), "poolbench: a mixture needs shares");
         by_type(x.scalar_type(), [&](auto a, auto out) {
             using A = decltype(a);
             using Out = decltype(out);

@@ -417,8 +417,8 @@ INLINE Vec<float> logarithm(Vec<float> x) {  // of normal numbers
     y = y * m * z + e * -2.12194440e-4f - z * 0.5f;
     return m + y + e * 0.693359375f;
 }
-// x^p = 2^(p log2 x) of numbers above 0, p above -1; polynomials are of the least largest error. Of 0 some finite number,
-// so that it times 0 is 0.
+// x^p = 2^(p log2 x) of normal numbers, p above -1; polynomials are of the least largest error. Of 0 some finite number,
+// so that it times 0 is 0; of those between about that.
 INLINE Vec<double> raised(Vec<double> x, double p) {
     const double least = std::numeric_limits<double>::min();
     return exponential(Vec<double>(logarithm(x < least ? splat(least) : x) * p));

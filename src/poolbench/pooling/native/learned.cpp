@@ -252,7 +252,8 @@ template <class F> void by_name(const std::string& name, F f) {
     STD_TORCH_CHECK(false, "poolbench: no kernel is called ", name);
 }
 
-// Calls f(slides, slabs, begin, end) for slabs shared out to the threads; windows of 2x2 in less than float64 are compiled apart.
+// Calls f(slides, slabs, begin, end) for slabs shared out to the threads; windows of 2x2 in less than float64 are
+// compiled apart.
 template <class F> void share(const Learned& all, const std::string& name, Type type, F f) {
     const Maps& m = all.task.maps;
     by_name(name, [&](auto op) {

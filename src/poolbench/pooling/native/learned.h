@@ -119,7 +119,7 @@ struct AdaPool {
             Vec<A> v = x[t], by_value, by_mean, share = w.likeness[t] * to_alike;
             w.slopes(v, by_value, by_mean);
             to_mean += share * (v - w.alike) * by_mean;
-            to_value[t] = share * (A(1) + (v - w.alike) * by_value) + w.size[t] * to_soft * (A(1) + v - w.soft);
+            to_value[t] = share * (A(1) + (v - w.alike) * by_value) + w.size[t] * to_soft * (A(1) + (v - w.soft));
         });
         to_mean /= A(x.count);
         x.each([&](int t) INLINED { give.value(t, to_value[t] + to_mean); });

@@ -71,7 +71,7 @@ def blurred(
     taps: Tensor,
     stride: tuple[int, int],
     border: str,
-    formula: Formula,
+    formula: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
     """A separable filter at a stride, its middle on each position kept, of the windows `dense` at stride 1.
 
@@ -80,8 +80,8 @@ def blurred(
     """
     x, told = _told(name, x, dense, _filtered, (len(taps), stride, border), len(taps))
     if told is None:
-        return formula(x)
-    return _run(name, x, dense, told, formula, 0.0, wide(taps))
+        return formula(x, taps)
+    return _run(name, x, dense, told, lambda x: formula(x, taps), 0.0, wide(taps))
 
 
 def laid_out(x: Tensor) -> tuple[Tensor, bool]:

@@ -421,7 +421,7 @@ struct Expectation : Looks {
         g = g * A(SHARE) / total;
         for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
-            give(t, v < 0 ? Vec<A>{} : g * (v + v - y));
+            give(t, v <= 0 ? Vec<A>{} : g * (v + v - y));
         }
     }
 };

@@ -232,7 +232,8 @@ INLINE void forward_run(const Options& options, const Chance& chance, const Taps
     auto block = [&](i64 at, i64 n, auto whole) INLINED {
         constexpr bool Whole = decltype(whole)::value;
         Windows<A, In, Whole ? N : 0, Whole> x{
-            run.x + at, offsets.template of<Whole>(), n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width, run.low, run.high};
+            run.x + at, offsets.template of<Whole>(), n, Planar ? run.padded(at, n) : nullptr, taps.column, at,
+            run.width, run.low, run.high};
         if constexpr (!Planar) x.fetch(taps);
         Vec<A> y, uniform{};
         Mask<A> position{};
@@ -508,7 +509,7 @@ template <class A, class Out> struct Plane {
 };
 
 // The windows of planes of NCHW.
-template <class Op, class A> struct Planar {
+template <class Op, class A> struct PlaneWindows {
     const Task& task;
     const Window& k = task.window;
     const Maps& m = task.maps;
@@ -517,7 +518,7 @@ template <class Op, class A> struct Planar {
     const i64 results = k.oh * k.ow, size = m.h * m.w;
     const Inner inner = task.columns();
 
-    Planar(const Task& task, const Members<A>& members) : task(task), rows(grid.rows(task.rows(), members)) {}
+    PlaneWindows(const Task& task, const Members<A>& members) : task(task), rows(grid.rows(task.rows(), members)) {}
 
     // Of the plane of this number, copied; `next` are the bytes of the plane behind it, each number of so many.
     void forward(i64 plane, const A* copy, A* y, u8* position, const char* next, i64 bytes) const {
@@ -552,13 +553,13 @@ template <class Op, class A> struct Planar {
 template <class Op, class A, class Out>
 void forward_planes(const Task& task, const Members<A>& members, const Out* x, Out* y, u8* position, i64 begin,
     i64 end) {
-    const Planar<Op, A> planar(task, members);
-    const i64 size = planar.size, results = planar.results;
-    const auto copy = room<A>(planar.grid.size());
+    const PlaneWindows<Op, A> windows(task, members);
+    const i64 size = windows.size, results = windows.results;
+    const auto copy = room<A>(windows.grid.size());
     const Plane<A, Out> made{results};
     for (i64 plane = begin; plane < end; plane++) {
-        planar.grid.fill(x + plane * size, copy.get(), A(Op::padding));
-        planar.forward(plane, copy.get(), made.target(y + plane * results), position ? position + plane * results : nullptr,
+        windows.grid.fill(x + plane * size, copy.get(), A(Op::padding));
+        windows.forward(plane, copy.get(), made.target(y + plane * results), position ? position + plane * results : nullptr,
             (const char*)(x + (plane + 1) * size), sizeof(Out));
         made.write(y + plane * results);
     }
@@ -567,16 +568,16 @@ void forward_planes(const Task& task, const Members<A>& members, const Out* x, O
 template <class Op, bool Add, class A, class Out>
 void backward_planes(const Task& task, const Members<A>& members, const Out* x, const Out* g, const u8* position,
     Out* to, i64 begin, i64 end) {
-    const Planar<Op, A> planar(task, members);
-    const Grid<A>& grid = planar.grid;
-    const i64 size = planar.size, results = planar.results;
+    const PlaneWindows<Op, A> windows(task, members);
+    const Grid<A>& grid = windows.grid;
+    const i64 size = windows.size, results = windows.results;
     const auto copy = room<A>(Op::looks ? grid.size() : 0), sum = room<A>(grid.size());
     const Plane<A, Out> given{results};
     const bool past = streams<A>(to, task.maps.n * task.maps.c * size, grid.flat ? size : task.maps.w);
     for (i64 plane = begin; plane < end; plane++) {
         if (Op::looks) grid.fill(x + plane * size, copy.get(), A(Op::padding));
         if (Add) std::memset(sum.get(), 0, grid.size() * sizeof(A));
-        planar.template backward<Add>(plane, copy.get(), given.read(g + plane * results),
+        windows.template backward<Add>(plane, copy.get(), given.read(g + plane * results),
             position ? position + plane * results : nullptr, sum.get(),
             Op::looks ? (const char*)(x + (plane + 1) * size) : nullptr, sizeof(Out));
         grid.empty(sum.get(), to + plane * size, past);

@@ -445,7 +445,7 @@ def part(x, other, numbers, at, v, t, found, planes, PLAN: tl.constexpr):
         y = tl.where(v == 0, 0, tl.where(v < 0, -y, y))
     elif PLAN.name == "expectation":
         slope, mean = found
-        y = tl.where(v < 0, 0, slope * (v + v - mean))
+        y = tl.where(v <= 0, 0, slope * (v + v - mean))
     elif PLAN.name == "softpool":
         slope, limit, mean = found
         v = _below(v, limit)
@@ -458,7 +458,7 @@ def part(x, other, numbers, at, v, t, found, planes, PLAN: tl.constexpr):
     elif PLAN.name == "adapool":
         to_alike, alike, to_soft, soft, mean, top, unit, to_mean, _ = found
         likeness, by_value, _ = _alike(v, mean, unit)
-        y = likeness * to_alike * (1 + (v - alike) * by_value) + tl.exp(v - top) * to_soft * (1 + v - soft) + to_mean
+        y = likeness * to_alike * (1 + (v - alike) * by_value) + tl.exp(v - top) * to_soft * (1 + (v - soft)) + to_mean
     elif PLAN.name == "lp_learned":
         slope, scale, p, _ = found
         y = slope * (_raised(tl.abs(v), scale, p - 1, PLAN)[0] / scale)
