@@ -146,6 +146,6 @@ def settled(size: int, ratio: float, overlapping: bool) -> str:
     """What kernels are told of the regions in evaluation, which are always the same.
 
     >>> settled(6, 1.5, True)
-    '0 1 1 2 2 4 4 5'
+    '0 1 1 3 3 4 4 5'
     """
     return FractionalMax(ratio, overlapping=overlapping).eval().told(size)

@@ -96,7 +96,7 @@ def summed(views: list[Tensor]) -> Tensor:
 class Stochastic(Local):
     """A value of each window, drawn in proportion to itself: (N, C, H, W) to (N, C, H', W').
 
-    Evaluation gives the expectation of the draw.
+    Evaluation gives the expectation of the draw. From the same seed a map in another memory format draws other numbers.
 
     >>> import torch
     >>> Stochastic(2).eval()(torch.tensor([[[[1., 3.], [0., 0.]]]])).item()
