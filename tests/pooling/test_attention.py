@@ -67,6 +67,17 @@ def test_squares_of_large_numbers_do_not_overflow() -> None:
         assert large.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_maximum_of_large_numbers_keeps_its_share(memory_format: torch.memory_format) -> None:
+    """That of softpool, half of it: all of it to the maximum, where the others lie far below."""
+    x = torch.tensor([[[[1.0, 0.5], [0.25, -0.5]]]]).repeat(1, 4, 1, 1).contiguous(memory_format=memory_format)
+    pool, gradients = AdaPool(4), []
+    for scale in (1e3, 3e7):
+        large = (x * scale).requires_grad_()
+        gradients.append(torch.autograd.grad(pool(large).sum(), large)[0])
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
+
+
 def test_adapool_without_likeness_is_softpool() -> None:
     module = AdaPool(3, 3)
     module.logit.data.fill_(-100)

@@ -85,6 +85,14 @@ def test_lse_limits() -> None:
     torch.testing.assert_close(LogSumExp(1e4)(x), x.amax((2, 3)), rtol=0, atol=1e-3)
 
 
+def test_lse_weighs_large_numbers_as_small_ones() -> None:
+    x = torch.tensor([1e7, 1e7, 1e7, 0.0]).view(1, 1, 2, 2).requires_grad_()
+    y = LogSumExp(5.0)(x)
+    (weights,) = torch.autograd.grad(y, x)
+    torch.testing.assert_close(weights.flatten(), torch.tensor([1.0, 1.0, 1.0, 0.0]) / 3)
+    assert torch.isposinf(LogSumExp()(torch.full((1, 1, 2, 2), torch.inf))).all()
+
+
 def test_lse_beside_timm(layers: Any) -> None:
     peer = layers.other_pool.LsePlus2d(r=5.0, r_learnable=False).double()
     torch.testing.assert_close(LogSumExp(5.0)(maps()), peer(maps()))
