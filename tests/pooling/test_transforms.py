@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.func import functional_call, grad, jvp, stack_module_state, vjp, vmap
+from torch.func import functional_call, functionalize, grad, jvp, stack_module_state, vjp, vmap
 
 from poolbench import pooling
 from poolbench.pooling.native import formulas
@@ -157,3 +157,9 @@ def test_what_is_compiled_is_transformed(name: str) -> None:
     torch.compiler.reset()
     run = torch.compile(grad(lambda x: squares(module, x, *boxes)), fullgraph=True, backend="eager")
     torch.testing.assert_close(run(x), gradient(module, x.requires_grad_(), *boxes))
+
+
+def test_what_functionalize_takes_is_not_opaque() -> None:
+    """It knows no rule for such functions."""
+    pool, x = pooling.create("max", 2), torch.rand(1, 2, 6, 6)
+    assert torch.equal(functionalize(pool)(x), pool(x))
