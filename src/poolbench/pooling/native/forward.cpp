@@ -13,7 +13,7 @@ void forward(const Task& task, const Out* x, Out* y, u8* position) {
             return share<A>(task.maps,
                 [&](i64 begin, i64 end) {
                     if (!overlapping(task.window)) return weighed_planes<Op, A>(task, members, x, y, begin, end);
-                    by_options<Op>(task.options, [&](auto options) {
+                    Op::typed(task.options, [&](auto options) {
                         overlapping_planes<Op, A>(task, options, members, x, y, begin, end);
                     });
                 },

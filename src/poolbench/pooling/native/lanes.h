@@ -313,6 +313,11 @@ template <int N, class F> INLINE void neighbours(int count, F f) {
     });
 }
 
+template <class A> INLINE Vec<A> magnitude(Vec<A> v) {
+    using I = decltype(+Mask<A>{}[0]);
+    return (Vec<A>)((Mask<A>)v & std::numeric_limits<I>::max());  // without its sign
+}
+
 // One instruction each; of NaN and a number, and of two zeros, the second of both.
 template <class A> INLINE Vec<A> larger(Vec<A> a, Vec<A> b) {
 #if defined(__AVX512BW__)
@@ -333,34 +338,34 @@ template <class A> INLINE Vec<A> smaller(Vec<A> a, Vec<A> b) {
 #endif
 }
 
-// In a vector by sixteenths of an octave, from 1 on: 1 / c of the middles c, -log2 of that; and the powers of 2.
+// In a vector by sixteenths of an octave, from 1 on: 1 / c of the middles c, -log2 of that; and in two by 32ths the powers
+// of 2.
 #if defined(__AVX512BW__) && defined(__AVX512DQ__)
-#define SIXTEENTHS
-struct Sixteenths {
-    Vec<float> inverse, logarithm, power;
+#define OCTAVE
+struct Octave {
+    Vec<float> inverse, logarithm, power[2];
 
-    Sixteenths() {
+    Octave() {
         for (int i = 0; i < 16; i++) {
             inverse[i] = float(1 / (1 + (2 * i + 1) / 32.0));
             logarithm[i] = float(-std::log2(double(inverse[i])));
-            power[i] = float(std::exp2(i / 16.0));
+            for (int half : {0, 1}) power[half][i] = float(std::exp2((16 * half + i) / 32.0));
         }
     }
     INLINE static Vec<float> at(const Vec<float>& table, Lanes<float>::U place) {
         return (Vec<float>)_mm512_permutexvar_ps((__m512i)place, (__m512)table);
     }
-    // 2^(n + f), where f is at most a 32th, n a multiple of a sixteenth, and those of `shifted` in its last bits; 0
-    // below normal numbers, which take some processors ten times as long.
+    // 2^(n + f), where f is at most a 64th, n a multiple of a 32th, and those of `shifted` in its last bits; 0 below
+    // normal numbers, which take some processors ten times as long.
     INLINE Vec<float> raise(Vec<float> shifted, Vec<float> n, Vec<float> f) const {
-        auto y = f * 5.550595e-2f + 2.4023429e-1f;
-        y = y * f + 6.9314718e-1f;
-        const auto near = at(power, (Lanes<float>::U)shifted);
+        const auto near = (Vec<float>)_mm512_permutex2var_ps((__m512)power[0], (__m512i)shifted, (__m512)power[1]);
         const auto normal = _mm512_cmp_ps_mask((__m512)n, _mm512_set1_ps(-126), _CMP_NLE_UQ);
-        return (Vec<float>)_mm512_maskz_scalef_ps(normal, (__m512)Vec<float>(near * f * y + near), (__m512)n);
+        const auto y = near * f * (f * 2.4022869e-1f + 6.9315734e-1f) + near;
+        return (Vec<float>)_mm512_maskz_scalef_ps(normal, (__m512)y, (__m512)n);
     }
 };
-inline const Sixteenths sixteenths;
-constexpr float TO_SIXTEENTHS = 786432.0f;  // 1.5 * 2^19: adding it rounds to them
+inline const Octave octave;
+constexpr float TO_32THS = 393216.0f;  // 1.5 * 2^18: adding it rounds to them
 #endif
 
 // e^x and log x of a vector. float32 to 2 ulp: x = n log 2 + r, and a polynomial of r (Cody and Waite).
@@ -370,10 +375,10 @@ INLINE Vec<double> exponential(Vec<double> x) {
 }
 INLINE Vec<double> bounded_exponential(Vec<double> x) { return exponential(x); }
 INLINE Vec<float> bounded_exponential(Vec<float> x) {  // from -87 to 88
-#ifdef SIXTEENTHS
-    const auto shifted = x * 1.44269504f + TO_SIXTEENTHS;
-    const auto n = shifted - TO_SIXTEENTHS;
-    return sixteenths.raise(shifted, n, x * 1.92596299e-8f + (x * 1.44269502f - n));
+#ifdef OCTAVE
+    const auto shifted = x * 1.44269504f + TO_32THS;
+    const auto n = shifted - TO_32THS;
+    return octave.raise(shifted, n, x * 1.92596299e-8f + (x * 1.44269502f - n));
 #else
     const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
     auto shifted = x * 1.44269504f + magic;
@@ -417,29 +422,30 @@ INLINE Vec<float> logarithm(Vec<float> x) {  // of normal numbers
     y = y * m * z + e * -2.12194440e-4f - z * 0.5f;
     return m + y + e * 0.693359375f;
 }
-// x^p = 2^(p log2 x) of normal numbers, p above -1; polynomials are of the least largest error. Of 0 some finite number,
-// so that it times 0 is 0; of those between about that.
+// |x|^p = 2^(p log2 |x|) of normal numbers, and of 0 if p is positive; of infinite ones that or NaN. Polynomials are of the
+// least largest error.
 INLINE Vec<double> raised(Vec<double> x, double p) {
-    const double least = std::numeric_limits<double>::min();
-    return exponential(Vec<double>(logarithm(x < least ? splat(least) : x) * p));
+    x = magnitude<double>(x);
+    return x == 0 ? Vec<double>{} : exponential(Vec<double>(logarithm(x) * p));
 }
-#ifdef SIXTEENTHS
+#ifdef OCTAVE
 INLINE Vec<float> raised(Vec<float> x, float p) {
     using U = Lanes<float>::U;
     const auto mantissa = (Vec<float>)(((U)x & 0x7fffffu) | 0x3f800000u);
-    const auto exponent = larger<float>(splat(-127.0f), (Vec<float>)_mm512_getexp_ps((__m512)x));  // NaN of NaN
-    const auto r = mantissa * Sixteenths::at(sixteenths.inverse, (U)x >> 19) - 1.0f;
+    const auto exponent = (Vec<float>)_mm512_getexp_ps((__m512)x);
+    const auto r = mantissa * Octave::at(octave.inverse, (U)x >> 19) - 1.0f;
     auto y = r * 4.8127334e-1f - 7.2162204e-1f;
     y = y * r + 1.44269494f;
-    const auto fraction = y * r + Sixteenths::at(sixteenths.logarithm, (U)x >> 19);
-    const auto shifted = (fraction + exponent) * p + TO_SIXTEENTHS;
-    const auto n = shifted - TO_SIXTEENTHS;
+    const auto fraction = y * r + Octave::at(octave.logarithm, (U)x >> 19);
+    const auto shifted = (fraction + exponent) * p + TO_32THS;
+    const auto n = shifted - TO_32THS;
     // Fused: else digits would be lost where the exponent is large.
-    return sixteenths.raise(shifted, n, fraction * p + (exponent * p - n));
+    return octave.raise(shifted, n, fraction * p + (exponent * p - n));
 }
 #else
 INLINE Vec<float> raised(Vec<float> x, float p) {
     using U = Lanes<float>::U;
+    x = magnitude<float>(x);
     const std::int32_t root_of_half = 0x3f3504f3;
     auto e = ((Mask<float>)x - root_of_half) >> 23;
     auto z = (Vec<float>)((U)x - ((U)e << 23)) - 1.0f;
@@ -462,7 +468,8 @@ INLINE Vec<float> raised(Vec<float> x, float p) {
     y = y * f + 2.40226462e-1f;
     y = y * f + 6.93147182e-1f;
     y = y * f + 1.0f;
-    return t > -126.0f ? (Vec<float>)((U)y + ((U)shifted << 23)) : Vec<float>{};
+    const auto finite = (x > 0) & (t > -126.0f) ? (Vec<float>)((U)y + ((U)shifted << 23)) : Vec<float>{};
+    return x <= std::numeric_limits<float>::max() ? finite : x;
 }
 #endif
 

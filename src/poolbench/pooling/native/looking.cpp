@@ -12,7 +12,7 @@ void backward(const Task& task, const Out* x, const Out* g, Out* to) {
             [&](i64 begin, i64 end) {
                 if (!overlapping(task.window))
                     return weighed_planes_back<Op, A>(task, members, gather, x, g, to, begin, end);
-                by_options<Op>(task.options, [&](auto options) {
+                Op::typed(task.options, [&](auto options) {
                     overlapping_planes_back<Op, A>(task, options, members, x, g, to, begin, end);
                 });
             },

@@ -11,18 +11,12 @@ constexpr double INF = std::numeric_limits<double>::infinity();
 struct Options {
     double number = 0;              // p, or the share of the maximum
     const void* shares = nullptr;   // of each position, in this picture
-    bool uneven = 2 * number != std::floor(2 * number);  // no number of halves
 };
 // With a number that the compiler knows, in halves; or of which it knows that it is no such one.
 template <int halves> struct Known : Options {
     static constexpr double number = halves / 2.0;
 };
 struct Uneven : Options {};
-
-template <class A> INLINE Vec<A> magnitude(Vec<A> v) {
-    using I = decltype(+Mask<A>{}[0]);
-    return (Vec<A>)((Mask<A>)v & std::numeric_limits<I>::max());  // without its sign
-}
 
 struct Operator {
     static constexpr bool keeps = false;   // the position of each window, for the backward pass
@@ -31,6 +25,10 @@ struct Operator {
     static constexpr bool weighs = false;  // each value alone, as weighed.h says
     static constexpr bool unrolls = true;  // is compiled apart for 2x2 and 3x3 windows
     static constexpr double padding = 0;   // what lies outside of the map, where it is not left out
+    // f(options), or of a type that says more of them.
+    template <class F> INLINE static void typed(const Options& o, F f) { f(o); }
+    // Whether a window takes the processor longer than memory, so that it does not come to see what it will read next.
+    static constexpr bool slow(const Options&) { return false; }
 };
 struct Looks : Operator {
     static constexpr bool looks = true;
@@ -225,11 +223,14 @@ template <class A, class X> INLINE Vec<A>* copied(const X& x, Vec<A>* values) {
 }
 
 // x^p of what is positive; of 0 some number, so that it times 0 is 0.
+template <class A> INLINE Vec<A> uneven_power(Vec<A> x, A p) {
+    return raised(larger<A>(splat<A>(p < 0 ? std::numeric_limits<A>::min() : A(0)), x), p);
+}
 template <class A> INLINE Vec<A> power(Vec<A> x, A p) {
     if (p == 2) return x * x;  // of p = 3 and p = 2.5: without the loop below
     if (p == A(1.5)) return x * root(x);
     const A whole = std::floor(p);
-    if (p < -1 || p > 16 || 2 * p != std::floor(2 * p)) return raised(x, p);
+    if (p < -1 || p > 16 || 2 * p != std::floor(2 * p)) return uneven_power(x, p);
     Vec<A> y = p == whole ? splat<A>(1) : root(x);
     if (whole < 0) return y / larger<A>(splat<A>(std::numeric_limits<A>::min()), x);
     for (int rest = int(whole); rest; rest >>= 1, x *= x)
@@ -243,19 +244,26 @@ struct Lp : Looks {
     template <class A> static constexpr A low = std::numeric_limits<A>::min() * 0x1p40;
     template <class A> static constexpr A high = std::numeric_limits<A>::max() / 4;
 
-    // |x|^q, and that of what is infinite or no number.
+    template <class O> static constexpr bool uneven = std::is_same_v<O, Uneven>;
+    // x^q of what is positive, and that of what is infinite or no number.
     template <class A, class O> INLINE static Vec<A> raise(const O&, Vec<A> x, A q) {
-        return std::is_same_v<O, Uneven> ? raised(x, q) : power<A>(x, q);
+        return uneven<O> ? uneven_power<A>(x, q) : power<A>(x, q);
     }
     template <class A, class O> INLINE static Vec<A> raise_any(const O& o, Vec<A> x, A q) {
         const Vec<A> y = x > std::numeric_limits<A>::max() ? splat<A>(q > 0 ? INF : q == 0) : raise<A>(o, x, q);
         return x != x ? x : y;
     }
-    template <class O> static bool square(const O& o) { return !std::is_same_v<O, Uneven> && o.number == 2; }
-    template <class A, class O> INLINE static void weigh(const O& o, Vec<A> x, Vec<A>& weight, Vec<A>& product) {
+    template <class O> static bool square(const O& o) { return !uneven<O> && o.number == 2; }
+    // |x|^p, and as a factor of it, if it is asked for, the weight: |x|^(p - 1) with the sign of x.
+    template <bool Weigh, class A, class O>
+    INLINE static void weigh(const O& o, Vec<A> x, Vec<A>& weight, Vec<A>& product) {
+        if constexpr (uneven<O> && !Weigh) {
+            product = raised(x, A(o.number));
+            return;
+        }
         const Vec<A> v = magnitude<A>(x), part = square(o) ? v : raise<A>(o, v, A(o.number - 1));
         weight = square(o) ? x : signed_as<A>(x, part);
-        product = part * v;
+        product = square(o) ? x * x : part * v;
     }
     template <class A> INLINE static Mask<A> small(Vec<A> x, Vec<A> product) { return (product < low<A>) & (x != 0); }
     template <class A, class O> INLINE static Vec<A> value(const O& o, const Vec<A>* sum, Vec<A> each) {
@@ -269,57 +277,50 @@ struct Lp : Looks {
         return shared[0] * weight;
     }
 
-    template <class A, class X>
-    INLINE static void forward(const Options& o, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {
-        Vec<A> mean, powers[X::most];
-        if (average<A>(o, x, each, mean, powers))
-            y = root_of<A>(o, mean);
-        else
-            y = scaled<A>(o, copied<A>(x, powers), x.count, each);
+    template <class F> INLINE static void typed(const Options& o, F f) {
+        if (o.number == 2) return f(Known<4>{o});
+        if (o.number == 2.5) return f(Known<5>{o});
+        if (o.number == 3) return f(Known<6>{o});
+        if (2 * o.number != std::floor(2 * o.number)) return f(Uneven{o});
+        f(o);
     }
-    template <class A, class X, class Give>
-    INLINE static void backward(const Options& o, const X& x, Vec<A> each, Vec<A> g, Mask<A>, Give give) {
-        const A p = o.number;
-        Vec<A> mean, powers[X::most];
-        if (!average<A>(o, x, each, mean, powers)) {
-            scaled_backward<A>(o, copied<A>(x, powers), x.count, each, g);
-            for (int t = 0; t < x.count; t++) give(t, powers[t]);
-            return;
-        }
-        g = share<A>(o, g * each, mean);
-        if (p == 2) {
-            x.each([&](int t) INLINED { give(t, g * x[t]); });
+    template <class O> INLINE static bool slow(const O& o) { return !square(o); }
+    template <class A, class O, class X>
+    INLINE static void forward(const O& o, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {
+        Vec<A> sum{}, values[X::most];
+        x.each([&](int t) INLINED {
+            Vec<A> weight, product;
+            weigh<false, A>(o, x[t], weight, product);
+            sum += product;
+        });
+        if (sound<A>(x, sum))
+            y = root_of<A>(o, sum * each);
+        else
+            y = scaled<A>(o, copied<A>(x, values), x.count, each);
+    }
+    template <class A, class O, class X, class Give>
+    INLINE static void backward(const O& o, const X& x, Vec<A> each, Vec<A> g, Mask<A>, Give give) {
+        Vec<A> sum{}, weights[X::most];  // of its gradient each has a part times its weight
+        x.each([&](int t) INLINED {
+            Vec<A> product;
+            weigh<true, A>(o, x[t], weights[t], product);
+            sum += product;
+        });
+        if (sound<A>(x, sum)) {
+            g = share<A>(o, g * each, sum * each);
         } else {
-            for (int t = 0; t < x.count; t++) give(t, signed_as<A>(x[t], g * powers[t]));
+            scaled_backward<A>(o, copied<A>(x, weights), x.count, each, g);
+            g = splat<A>(1);
         }
+        x.each([&](int t) INLINED { give(t, g * weights[t]); });
     }
 
-    // The mean of |x|^p, and whether no power overflowed or vanished; each |x|^(p - 1), unless p is 2. As a factor of
-    // the power |x| makes it 0, infinity or NaN.
-    template <class A, class X>
-    INLINE static bool average(const Options& o, const X& x, Vec<A> each, Vec<A>& mean, Vec<A>* powers) {
-        const A p = o.number;
-        Vec<A> sum{};
+    // Whether no power of a window overflowed or vanished.
+    template <class A, class X> INLINE static bool sound(const X& x, Vec<A> sum) {
+        if (!any((sum < low<A>) | ~(sum <= high<A>))) return true;
         Mask<A> bits{};
-        if (p == 2) {
-            x.each([&](int t) INLINED {
-                bits |= (Mask<A>)magnitude<A>(x[t]);
-                sum += x[t] * x[t];
-            });
-        } else {
-            const auto add = [&](int t, auto raise) INLINED {
-                const Vec<A> v = magnitude<A>(x[t]);
-                bits |= (Mask<A>)v;
-                powers[t] = raise(v);
-                sum += powers[t] * v;
-            };
-            if (o.uneven)
-                x.each([&](int t) INLINED { add(t, [&](Vec<A> v) INLINED { return raised(v, p - 1); }); });
-            else
-                x.each([&](int t) INLINED { add(t, [&](Vec<A> v) INLINED { return power<A>(v, p - 1); }); });
-        }
-        mean = sum * each;
-        return !any(((sum < low<A>) & (bits != 0)) | !(sum <= high<A>));
+        x.each([&](int t) INLINED { bits |= (Mask<A>)magnitude<A>(x[t]); });
+        return !any(((sum < low<A>) & (bits != 0)) | ~(sum <= high<A>));
     }
     template <class A, class O> INLINE static Vec<A> root_of(const O& o, Vec<A> mean) {
         return square(o) ? root(mean) : mean == 0 ? Vec<A>{} : raise<A>(o, mean, A(1 / o.number));
@@ -433,7 +434,8 @@ struct SoftPool : Looks {
     template <class A> static constexpr A low = 0x1p-48;
     template <class A> static constexpr A high = 0x1p48;
 
-    template <class A> INLINE static void weigh(const Options&, Vec<A> x, Vec<A>& weight, Vec<A>& product) {
+    static bool slow(const Options&) { return true; }
+    template <bool, class A> INLINE static void weigh(const Options&, Vec<A> x, Vec<A>& weight, Vec<A>& product) {
         x = bounded<A>(x);
         weight = bounded_exponential(x);
         product = weight * x;

@@ -8,17 +8,6 @@ inline bool overlapping(const Window& k) {
     return k.kh == 3 && k.kw == 3 && k.sh == 2 && k.sw == 2 && k.dh == 1 && k.dw == 1 && k.top == 1 && k.left == 1;
 }
 
-// f(options), whose number the compiler knows if it is a common one.
-template <class Op, class F> void by_options(const Options& options, F f) {
-    if constexpr (std::is_same_v<Op, Lp>) {
-        if (options.number == 2) return f(Known<4>{options});
-        if (options.number == 2.5) return f(Known<5>{options});
-        if (options.number == 3) return f(Known<6>{options});
-        if (2 * options.number != std::floor(2 * options.number)) return f(Uneven{options});
-    }
-    f(options);
-}
-
 template <class Op, class O, class A> struct Overlapping {
     static constexpr int L = Lanes<A>::count, S = Op::sums;
     const Window& k;
@@ -50,7 +39,7 @@ template <class Op, class O, class A> struct Overlapping {
         return last + even + odd;
     }
     // f(first, number, each, sums) for the windows of row i, after those of the row before; keep(row, place, weights).
-    template <class Keep, class F>
+    template <bool Weights, class Keep, class F>
     INLINE void windows(const A* x, i64 i, Sound<Op, A>& sound, Keep keep, F f) const {
         const A* rows[2];
         for (i64 r = 0; r < 2; r++) rows[r] = 2 * i + r < m.h ? x + (2 * i + r) * m.w : none.get();
@@ -67,7 +56,8 @@ template <class Op, class O, class A> struct Overlapping {
                 UNROLLED for (int half = 0; half < 2; half++) {
                     const i64 place = 2 * at + half * L;
                     __builtin_prefetch(rows[r] + place + AHEAD);
-                    Op::template weigh<A>(options, take<Whole>(rows[r], place), weighed[0][half], weighed[1][half]);
+                    Op::template weigh<Weights, A>(
+                        options, take<Whole>(rows[r], place), weighed[0][half], weighed[1][half]);
                     keep(r, place, weighed[0][half]);
                 }
                 UNROLLED for (int s = 0; s < S; s++) {
@@ -90,7 +80,7 @@ template <class Op, class O, class A> struct Overlapping {
             vectors<A>(pixels, [&](i64 at, i64 n) INLINED {
                 const Vec<A> value = load<A>(x + at, n);
                 Vec<A> weight, product;
-                Op::template weigh<A>(options, value, weight, product);
+                Op::template weigh<false, A>(options, value, weight, product);
                 sound.weighed(value, product);
             });
         return sound.holds();
@@ -107,7 +97,7 @@ void overlapping_planes(const Task& task, const O& options, const Members<A>& me
         A* to = y + plane * planes.results;
         Sound<Op, A> sound;
         for (i64 i = 0; i < k.oh; i++)
-            planes.windows(from, i, sound, [](int, i64, Vec<A>) INLINED {},
+            planes.template windows<false>(from, i, sound, [](int, i64, Vec<A>) INLINED {},
                 [&](i64 at, i64 n, Vec<A> each, const Vec<A>* sum) INLINED {
                     store<A>(to + i * k.ow + at, Op::template value<A>(options, sum, each), n);
                 });
@@ -162,7 +152,7 @@ void overlapping_planes_back(const Task& task, const O& options, const Members<A
             }
         };
         for (i64 i = 0; i < k.oh; i++) {
-            planes.windows(from, i, sound,
+            planes.template windows<true>(from, i, sound,
                 [&](int r, i64 at, Vec<A> weight) INLINED { store<A>(weights(2 * i + r) + at, weight, L); },
                 [&](i64 at, i64 n, Vec<A> each, const Vec<A>* sum) INLINED {
                     Vec<A> shared[S];

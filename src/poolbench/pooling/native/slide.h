@@ -139,6 +139,9 @@ template <class A, class In, int N, bool Whole> struct Windows {
     INLINE void fetch(const Taps& all) const {
         for (int t = 0; t < all.news; t++) __builtin_prefetch(base + all.fresh[t]);
     }
+    INLINE void fetch() const {
+        each([&](int t) INLINED { __builtin_prefetch(base + taps.offset[t] + AHEAD); });
+    }
     // The position of the maximum of a window that holds nothing above -inf: as torch, the first in the map.
     INLINE Mask<A> first() const { return number<A>(!row && count ? place(0) : NONE); }
     INLINE void settle(Mask<A>& position) const {
@@ -227,58 +230,62 @@ template <Ends ends, class A, class F> INLINE void pieces(i64 length, F f) {
 }
 
 template <class Op, int N, bool Planar, class A, class In, class Out>
-INLINE void forward_run(const Options& options, const Chance& chance, const Taps& taps, Run<A, In, Out> run) {
-    const Unrolled<N> offsets(taps, taps.offset);
-    auto block = [&](i64 at, i64 n, auto whole) INLINED {
-        constexpr bool Whole = decltype(whole)::value;
-        Windows<A, In, Whole ? N : 0, Whole> x{
-            run.x + at, offsets.template of<Whole>(), n, Planar ? run.padded(at, n) : nullptr, taps.column, at,
-            run.width, run.low, run.high};
-        if constexpr (!Planar) x.fetch(taps);
-        Vec<A> y, uniform{};
-        Mask<A> position{};
-        if constexpr (Op::draws) uniform = chance.at<A>(run.place + at, n);
-        Op::template forward<A>(options, x, run.part(at), uniform, y, position);
-        write<A>(run.y + at, y, n, run.streams);
-        if (Op::keeps && run.position) store<A>(run.position + at, position, n);
-    };
-    for (i64 i = 0; i < run.repeat; i++) {
-        if constexpr (Planar) run.fetch(i);
-        pieces<Planar ? Ends::alike : Ends::again, A>(run.length, block);
-        run.x += run.x_step;
-        run.y += run.y_step;
-        run.place += run.y_step;
-        if (run.position) run.position += run.y_step;
-    }
+INLINE void forward_run(const Options& any, const Chance& chance, const Taps& taps, Run<A, In, Out> run) {
+    Op::typed(any, [&, run](const auto& options) mutable INLINED {
+        const Unrolled<N> offsets(taps, taps.offset);
+        auto block = [&](i64 at, i64 n, auto whole) INLINED {
+            constexpr bool Whole = decltype(whole)::value;
+            Windows<A, In, Whole ? N : 0, Whole> x{
+                run.x + at, offsets.template of<Whole>(), n, Planar ? run.padded(at, n) : nullptr, taps.column, at,
+                run.width, run.low, run.high};
+            if constexpr (!Planar) Op::slow(options) ? x.fetch() : x.fetch(taps);
+            Vec<A> y, uniform{};
+            Mask<A> position{};
+            if constexpr (Op::draws) uniform = chance.at<A>(run.place + at, n);
+            Op::template forward<A>(options, x, run.part(at), uniform, y, position);
+            write<A>(run.y + at, y, n, run.streams);
+            if (Op::keeps && run.position) store<A>(run.position + at, position, n);
+        };
+        for (i64 i = 0; i < run.repeat; i++) {
+            if constexpr (Planar) run.fetch(i);
+            pieces<Planar ? Ends::alike : Ends::again, A>(run.length, block);
+            run.x += run.x_step;
+            run.y += run.y_step;
+            run.place += run.y_step;
+            if (run.position) run.position += run.y_step;
+        }
+    });
 }
 
 template <class Op, int N, bool Planar, bool Add, class A, class In, class Out, class Gradient>
-INLINE void backward_run(const Options& options, const Taps& taps, Run<A, In, Out, Gradient> run) {
-    constexpr int L = Lanes<A>::count;
-    const Unrolled<N> offsets(taps, taps.offset), targets(taps, taps.target);
-    auto block = [&](i64 at, i64 n, auto whole) INLINED {
-        constexpr bool Whole = decltype(whole)::value, Full = !Planar && Whole;
-        const auto &from = offsets.template of<Whole>(), &into = targets.template of<Whole>();
-        Windows<A, In, Whole ? N : 0, Whole> x{
-            run.x + at, from, n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width, run.low, run.high};
-        if constexpr (!Planar && Op::looks) x.fetch(taps);
-        Mask<A> position{};
-        if constexpr (Op::keeps) position = load<A>(run.position + at, Full ? L : n);
-        Vec<A> g = load<A>(run.y + at, Full ? L : n);
-        Op::template backward<A>(options, x, run.part(at), g, position, [&](int t, Vec<A> part) INLINED {
-            Gradient* to = run.gradient + into.offset[t] + at;
-            if constexpr (Add) part += load<A>(to, Full ? L : n);
-            write<A>(to, part, Full ? L : n, !Add && run.streams);  // what is summed: when it is done
-        });
-    };
-    for (i64 i = 0; i < run.repeat; i++) {
-        if constexpr (Planar && Op::looks) run.fetch(i);
-        pieces<Planar ? Ends::alike : Add ? Ends::apart : Ends::again, A>(run.length, block);
-        run.x += run.x_step;
-        run.y += run.y_step;
-        run.gradient += run.gradient_step;
-        if (run.position) run.position += run.y_step;
-    }
+INLINE void backward_run(const Options& any, const Taps& taps, Run<A, In, Out, Gradient> run) {
+    Op::typed(any, [&, run](const auto& options) mutable INLINED {
+        constexpr int L = Lanes<A>::count;
+        const Unrolled<N> offsets(taps, taps.offset), targets(taps, taps.target);
+        auto block = [&](i64 at, i64 n, auto whole) INLINED {
+            constexpr bool Whole = decltype(whole)::value, Full = !Planar && Whole;
+            const auto &from = offsets.template of<Whole>(), &into = targets.template of<Whole>();
+            Windows<A, In, Whole ? N : 0, Whole> x{
+                run.x + at, from, n, Planar ? run.padded(at, n) : nullptr, taps.column, at, run.width, run.low, run.high};
+            if constexpr (!Planar && Op::looks) x.fetch(taps);
+            Mask<A> position{};
+            if constexpr (Op::keeps) position = load<A>(run.position + at, Full ? L : n);
+            Vec<A> g = load<A>(run.y + at, Full ? L : n);
+            Op::template backward<A>(options, x, run.part(at), g, position, [&](int t, Vec<A> part) INLINED {
+                Gradient* to = run.gradient + into.offset[t] + at;
+                if constexpr (Add) part += load<A>(to, Full ? L : n);
+                write<A>(to, part, Full ? L : n, !Add && run.streams);  // what is summed: when it is done
+            });
+        };
+        for (i64 i = 0; i < run.repeat; i++) {
+            if constexpr (Planar && Op::looks) run.fetch(i);
+            pieces<Planar ? Ends::alike : Add ? Ends::apart : Ends::again, A>(run.length, block);
+            run.x += run.x_step;
+            run.y += run.y_step;
+            run.gradient += run.gradient_step;
+            if (run.position) run.position += run.y_step;
+        }
+    });
 }
 
 // Whole windows of 2x2 and 3x3 in float32 are unrolled, where they are met: overlapping ones of what is weighed seldom are.

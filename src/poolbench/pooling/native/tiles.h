@@ -60,17 +60,18 @@ void forward_tiles(const Task& task, const Members<A>& members, const Out* x, Ou
     const Vec<A> each = splat<A>(members.each(0, 0));
     const Chance chance = task.chance;
     for (i64 plane = begin; plane < end; plane++) {
-        const Options options = task.of<A>(plane / task.maps.c);
         const Out* from = x + plane * pixels;
-        each_tile<A>(k, [&](i64 i, i64 j, i64 n) INLINED {
-            const i64 place = plane * results + i * wide + j;
-            const Tile<A> values = tile<A>(from + 2 * (i * width + j), width, n);
-            Vec<A> result, uniform{};
-            Mask<A> found{};
-            if constexpr (Op::draws) uniform = chance.at<A>(place, n);
-            Op::template forward<A>(options, values, each, uniform, result, found);
-            store<A>(y + place, result, n);
-            if (Op::keeps && position) store<A>(position + place, found, n);
+        Op::typed(task.of<A>(plane / task.maps.c), [&](const auto& options) INLINED {
+            each_tile<A>(k, [&](i64 i, i64 j, i64 n) INLINED {
+                const i64 place = plane * results + i * wide + j;
+                const Tile<A> values = tile<A>(from + 2 * (i * width + j), width, n);
+                Vec<A> result, uniform{};
+                Mask<A> found{};
+                if constexpr (Op::draws) uniform = chance.at<A>(place, n);
+                Op::template forward<A>(options, values, each, uniform, result, found);
+                store<A>(y + place, result, n);
+                if (Op::keeps && position) store<A>(position + place, found, n);
+            });
         });
     }
 }
@@ -84,21 +85,22 @@ void backward_tiles(const Task& task, const Members<A>& members, const Out* x, c
     const bool past = streams<A>(to, m.n * m.c * m.h * width, width);
     const Vec<A> each = splat<A>(members.each(0, 0));
     for (i64 plane = begin; plane < end; plane++) {
-        const Options options = task.of<A>(plane / m.c);
         const i64 start = plane * m.h * width;
-        each_tile<A>(k, [&](i64 i, i64 j, i64 n) INLINED {
-            const i64 place = plane * results + i * wide + j, origin = start + 2 * (i * width + j);
-            Tile<A> values, parts;
-            Mask<A> found{};
-            if constexpr (Op::looks) values = tile<A>(x + origin, width, n);
-            if constexpr (Op::keeps) found = load<A>(position + place, n);
-            __builtin_prefetch(g + place + AHEAD);
-            Op::template backward<A>(options, values, each, load<A>(g + place, n), found,
-                [&](int t, Vec<A> part) INLINED { parts.value[t] = part; });
-            UNROLLED for (int r = 0; r < 2; r++) {
-                const Vec<A> even = parts.value[2 * r], odd = parts.value[2 * r + 1];
-                write_pair<A>(to + origin + r * width, zip_low(even, odd), zip_high(even, odd), 2 * n, past);
-            }
+        Op::typed(task.of<A>(plane / m.c), [&](const auto& options) INLINED {
+            each_tile<A>(k, [&](i64 i, i64 j, i64 n) INLINED {
+                const i64 place = plane * results + i * wide + j, origin = start + 2 * (i * width + j);
+                Tile<A> values, parts;
+                Mask<A> found{};
+                if constexpr (Op::looks) values = tile<A>(x + origin, width, n);
+                if constexpr (Op::keeps) found = load<A>(position + place, n);
+                __builtin_prefetch(g + place + AHEAD);
+                Op::template backward<A>(options, values, each, load<A>(g + place, n), found,
+                    [&](int t, Vec<A> part) INLINED { parts.value[t] = part; });
+                UNROLLED for (int r = 0; r < 2; r++) {
+                    const Vec<A> even = parts.value[2 * r], odd = parts.value[2 * r + 1];
+                    write_pair<A>(to + origin + r * width, zip_low(even, odd), zip_high(even, odd), 2 * n, past);
+                }
+            });
         });
         for (i64 y = 0; y < m.h; y++)  // what lies in no window
             for (i64 column = y < 2 * k.oh ? 2 * wide : 0; column < width; column++) to[start + y * width + column] = Out{};

@@ -59,15 +59,17 @@ template <class Op, bool Keep, class A> struct WeighedPlane {
     // f(row, column, number, each, sums) for all windows.
     template <class F> INLINE bool windows(const A* x, F f) const {
         Sound<Op, A> sound;
-        grid.template fill<S>(x, sorted.get(), A(0), [&](const A* from, i64 n, Vec<A>* made) INLINED {
-            __builtin_prefetch(from + AHEAD);
-            const Vec<A> value = load<A>(from, n);
-            Vec<A> weight, product;
-            Op::template weigh<A>(task.options, value, weight, product);
-            sound.weighed(value, product);
-            if (Keep) store<A>(weights.get() + (from - x), weight, n);
-            made[0] = weight;
-            made[S - 1] = product;
+        Op::typed(task.options, [&](const auto& options) INLINED {
+            grid.template fill<S>(x, sorted.get(), A(0), [&](const A* from, i64 n, Vec<A>* made) INLINED {
+                __builtin_prefetch(from + AHEAD);
+                const Vec<A> value = load<A>(from, n);
+                Vec<A> weight, product;
+                Op::template weigh<Keep, A>(options, value, weight, product);
+                sound.weighed(value, product);
+                if (Keep) store<A>(weights.get() + (from - x), weight, n);
+                made[0] = weight;
+                made[S - 1] = product;
+            });
         });
         for (const auto& row : rows)
             by_count<Op, false, true, A>(row.taps, k, [&](auto count) INLINED {
@@ -171,21 +173,26 @@ template <class Op, bool Keep, class A> struct WeighedRows {
 
     const A* weights(i64 y) const { return ring.get() + y % slots * row; }
     void until(i64 end) {
-        for (; done < std::min(end, m.h); done++) {
-            A* to = ring.get() + done % slots * row;
-            const bool whole = channels == m.c;
-            for (i64 pixel = 0; pixel < (whole ? 1 : m.w); pixel++, to += channels)
-                vectors<A>(whole ? row : channels, [&](i64 at, i64 n) INLINED {
-                    const A* from = x + (done * m.w + pixel) * m.c + at;
-                    __builtin_prefetch(from + AHEAD);
-                    const Vec<A> value = load<A>(from, n);
-                    Vec<A> weight, product;
-                    Op::template weigh<A>(task.options, value, weight, product);
-                    sound.weighed(value, product);
-                    if (M == 2) store<A>(to + at, weight, n);
-                    store<A>(to + (M - 1) * apart + at, product, n);
-                });
-        }
+        const i64 from = done;
+        done = std::max(done, std::min(end, m.h));
+        Op::typed(task.options, [&](const auto& options) INLINED {
+            for (i64 y = from; y < done; y++) line(options, y);
+        });
+    }
+    template <class O> INLINE void line(const O& options, i64 y) {
+        A* to = ring.get() + y % slots * row;
+        const bool whole = channels == m.c;
+        for (i64 pixel = 0; pixel < (whole ? 1 : m.w); pixel++, to += channels)
+            vectors<A>(whole ? row : channels, [&](i64 at, i64 n) INLINED {
+                const A* from = x + (y * m.w + pixel) * m.c + at;
+                __builtin_prefetch(from + AHEAD);
+                const Vec<A> value = load<A>(from, n);
+                Vec<A> weight, product;
+                Op::template weigh<Keep, A>(options, value, weight, product);
+                sound.weighed(value, product);
+                if (M == 2) store<A>(to + at, weight, n);
+                store<A>(to + (M - 1) * apart + at, product, n);
+            });
     }
     // f(column, channel, number, each, sums) for the windows of row i.
     template <class F> INLINE void windows(const Members<A>& members, i64 i, F f) {
