@@ -78,6 +78,15 @@ def test_the_maximum_of_large_numbers_keeps_its_share(memory_format: torch.memor
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
 
 
+def test_the_gradient_of_small_numbers_is_that_of_large_ones(backend: None) -> None:
+    """Likeness is one of ratios, and beside the softmax of equals nothing else is in it."""
+    x, gradients = torch.tensor([[[[1.0, 2.0], [3.0, -5.0]]]]), []
+    for scale in (1e-10, 1e-38):
+        small = (x * scale).requires_grad_()
+        gradients.append(torch.autograd.grad(AdaPool(1)(small).sum(), small)[0])
+    torch.testing.assert_close(*gradients)
+
+
 def test_adapool_without_likeness_is_softpool() -> None:
     module = AdaPool(3, 3)
     module.logit.data.fill_(-100)

@@ -1,10 +1,11 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from poolbench import pooling
-from poolbench.pooling.fixed import Average, Max, Median, OverlappingAverage, OverlappingMax, unpool
+from poolbench.pooling.fixed import Average, Max, Median, OverlappingAverage, OverlappingMax, Subsample, unpool
 
 INF = float("inf")
 
@@ -38,6 +39,38 @@ def test_dilated_window_over_padding_alone() -> None:
     assert y.item() == -INF
     assert x.grad is not None
     assert x.grad.item() == 0
+
+
+@pytest.mark.parametrize("options", [{"padding": "same"}, {"padding": "same", "dilation": 3}, {"dilation": 2}])
+def test_a_window_of_minus_infinity_gives_its_gradient_to_its_first_position(options: dict, backend: None) -> None:
+    """Found by a mask, since of -inf alone torch points to where the window starts, in the padding too."""
+    pool, x = Max(3, 2, **options), torch.full((1, 1, 7, 8), -INF, requires_grad=True)
+    gradient = normal(*pool(x).shape[-2:]).float()
+    pool(x).backward(gradient[None, None])
+    window, expected = pool.window, torch.zeros(7, 8)
+    left, _, top, _ = window.border(7, 8)
+    steps = [range(0, extent, window.dilation[0]) for extent in window.extent]
+    for (row, column), part in zip(np.ndindex(*gradient.shape), gradient.flatten(), strict=True):
+        rows = [2 * row - top + step for step in steps[0] if 0 <= 2 * row - top + step < 7]
+        columns = [2 * column - left + step for step in steps[1] if 0 <= 2 * column - left + step < 8]
+        if rows and columns:
+            expected[rows[0], columns[0]] += part
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad[0, 0], expected)
+    _, index = Max(3, 2, return_indices=True, **options)(x)
+    assert index.shape[-2:] == gradient.shape
+
+
+def test_switches_of_dilated_windows_lie_in_them() -> None:
+    """The first window starts one row and one column above the map, and meets its second of both."""
+    x = torch.full((1, 1, 4, 4), -INF)
+    assert Max(3, 4, 1, dilation=2, return_indices=True)(x)[1].tolist() == [[[[1 * 4 + 1]]]]
+
+
+@pytest.mark.parametrize("options", [{"kernel_size": 2, "stride": 1, "dilation": 6}, {"kernel_size": 3, "dilation": 9}])
+def test_a_centre_in_the_padding_gives_zero(options: dict, backend: None) -> None:
+    y = Subsample(**options, padding="same")(torch.ones(1, 1, 2, 2))
+    assert y.count_nonzero() == (options["kernel_size"] == 3)
 
 
 def test_unpool_is_undone_by_max() -> None:

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from poolbench import pooling
 from poolbench.pooling.fixed import Average, Max
 from poolbench.pooling.norms import Lp, SoftPool, power_mean
 from poolbench.pooling.window import Window
@@ -65,9 +66,32 @@ def test_power_may_be_learned(shape: tuple[int, ...]) -> None:
     assert torch.autograd.gradgradcheck(pool, (x, p), fast_mode=True)
 
 
-def test_power_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="p must be above 0"):
-        Lp(p=0)
+@pytest.mark.parametrize("name", ["lp", "global_lp", "aps"])
+@pytest.mark.parametrize("p", [0, -1, 1e10, math.nan])
+def test_powers_that_have_no_mean(name: str, p: float) -> None:
+    with pytest.raises(ValueError, match=r"p must be above 0 and at most 1e\+09, or inf, got"):
+        pooling.create(name, 3, p=p)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_largest_power_is_the_maximum(dtype: torch.dtype, backend: None) -> None:
+    x = torch.tensor([[[[1.0, 2.0], [3.0, -5.0]]]], dtype=dtype, requires_grad=True)
+    y = Lp(p=1e9)(x)
+    y.backward()
+    assert y.item() == pytest.approx(5)
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_minus_infinity_weighs_nothing(dtype: torch.dtype, backend: None) -> None:
+    """Not even beside numbers that are small against what an exponential gives at its least."""
+    x = torch.tensor([[[[1e-34, 1e-34], [1e-34, -math.inf]]]], dtype=dtype, requires_grad=True)
+    y = SoftPool()(x)
+    y.backward()
+    assert y.item() == pytest.approx(1e-34, rel=1e-6)
+    assert x.grad is not None
+    assert x.grad.flatten().tolist() == [*3 * [pytest.approx(1 / 3)], 0]
 
 
 def test_softpool_lies_between_mean_and_maximum() -> None:

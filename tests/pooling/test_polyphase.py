@@ -77,6 +77,14 @@ def test_the_component_of_largest_norm_is_kept() -> None:
     assert torch.equal(APS(p=torch.inf)(x), x[..., ::2, 1::2])
 
 
+@pytest.mark.parametrize("p", [7.0, 8.0, 400.0])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e38])
+def test_powers_of_no_scale_overflow(p: float, scale: float) -> None:
+    x = torch.tensor([[[[1.0, 2.0], [0.0, 2.1]]]])
+    assert APS(p=p).choose(x * scale).tolist() == [[0, 0, 0, 1]]
+    assert APS(p=p).choose(0 * x).tolist() == [[1, 0, 0, 0]]
+
+
 def test_of_equal_norms_the_first_is_kept() -> None:
     x = torch.tensor([[[[1.0, -1.0], [1.0, 1.0]]]])
     assert APS().choose(x).tolist() == [[1, 0, 0, 0]]

@@ -2,6 +2,7 @@ import inspect
 import re
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -86,6 +87,31 @@ def test_unknown_name_gives_the_nearest_and_all(name: str) -> None:
 def test_unknown_option_lists_the_options() -> None:
     with pytest.raises(ValueError, match=r"operator 'max' has no option 'kernel': its options are kernel_size, stride"):
         pooling.create("max", 3, kernel=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("max", {"kernel_size": True}, r"kernel_size must be int \| tuple\[int, int\], got True"),
+        ("max", {"kernel_size": (2, 2, 2)}, "kernel_size must be"),
+        ("max", {"ceil_mode": "no"}, "ceil_mode must be bool, got 'no'"),
+        ("lp", {"p": "2"}, "p must be float, got '2'"),
+        ("blur", {"filter_size": "3"}, "filter_size must be int, got '3'"),
+        ("spp", {"levels": 2}, r"levels must be tuple\[int, ...\], got 2"),
+        ("spp", {"levels": b"12"}, "levels must be"),
+        ("aspp", {"rates": (2.0, 2.0)}, "rates must be"),
+    ],
+)
+def test_option_of_another_type(name: str, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=f"operator '{name}': {message}") as error:
+        pooling.create(name, 4, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_options_may_be_numbers_of_numpy_and_lists() -> None:
+    assert pooling.create("max", 4, kernel_size=[np.int64(2), 3]).window.kernel == (2, 3)
+    assert pooling.create("lp", 4, p=np.float32(3)).p == 3
+    assert pooling.create("spp", 4, levels=[1, 2])(torch.rand(1, 4, 4, 4)).shape == (1, 20)
 
 
 def test_channels_are_no_option() -> None:

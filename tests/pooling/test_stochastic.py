@@ -92,6 +92,15 @@ def test_a_window_without_a_positive_value_gives_zero_and_no_gradient(training: 
     assert not x.grad.any()
 
 
+def test_the_expectation_of_the_largest_numbers_has_a_gradient(backend: None) -> None:
+    x = torch.tensor([[[[3e38, 1.0], [2.0, 3.0]]]], requires_grad=True)
+    y = Stochastic(2).eval()(x)
+    y.backward()
+    assert y.item() == pytest.approx(3e38)
+    assert x.grad is not None
+    assert x.grad.flatten().tolist() == pytest.approx([1.0, -1.0, -1.0, -1.0])
+
+
 def test_infinity_and_nan_give_nan_in_training() -> None:
     for value in (torch.inf, torch.nan):
         assert Stochastic(2)(torch.tensor([[[[1.0, value], [2.0, 3.0]]]])).isnan()

@@ -24,15 +24,6 @@ WITHOUT_THIRD = {"lip", "patch_merging", "patch_merging_v2", "lp_learned"}
 """Torch's normalisations have a wrong third derivative; that of |x|^p, p between 2 and 3, has no bound near 0."""
 
 
-@pytest.fixture(params=["kernels", "formulas"])
-def backend(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "kernels":
-        yield
-    else:
-        with formulas():
-            yield
-
-
 def squares(module: Callable[..., Any], x: Tensor, *boxes: Tensor) -> Tensor:
     return tensor(module(x, *boxes)).square().sum()
 

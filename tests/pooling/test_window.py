@@ -1,9 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poolbench import pooling
 from poolbench.pooling.window import Local, Padding, Size, Window, layout, pair
 
 
@@ -36,8 +39,14 @@ def test_one_number_stands_for_two() -> None:
     assert pair((2, 5), "kernel_size") == (2, 5)
 
 
-@pytest.mark.parametrize("size", [(1, 2, 3), (2,), (1.5, 2)])
-def test_size_is_one_number_or_two(size: tuple[int, int]) -> None:
+def test_numbers_of_numpy_are_numbers() -> None:
+    both = pair((np.int64(2), np.int32(5)), "kernel_size")
+    assert both == (2, 5)
+    assert {type(number) for number in both} == {int}
+
+
+@pytest.mark.parametrize("size", [(1, 2, 3), (2,), (1.5, 2), True, 2.0, None])
+def test_size_is_one_number_or_two(size: Any) -> None:
     with pytest.raises(ValueError, match="stride must be one whole number or two"):
         pair(size, "stride")
 
@@ -160,3 +169,19 @@ def test_layout() -> None:
 
 def test_local_prints_its_window() -> None:
     assert repr(Local(3, 2, "same")) == "Local(kernel_size=(3, 3), stride=(2, 2), padding=same, ceil_mode=False)"
+
+
+WINDOWED = [name for name in pooling.names("local") if "kernel_size" in pooling.spec(name).options and name != "s3"]
+"""That one draws rows of cells as large as its stride."""
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_a_stride_far_beyond_the_map(name: str, backend: None) -> None:
+    """Costs what one to the end of the map does: kernels sort columns by it."""
+    x, made = torch.rand(1, 4, 9, 8, requires_grad=True), []
+    for stride in ((2**30, 2**27), (16, 16)):
+        torch.manual_seed(0)
+        y = pooling.create(name, 4, kernel_size=2, stride=stride)(x)
+        made.append((y, *torch.autograd.grad(y.sum(), x)))
+    for far, near in zip(*made, strict=True):
+        assert torch.equal(far, near)

@@ -40,7 +40,8 @@ def weighted(values: list[Tensor], logits: list[Tensor]) -> Tensor:
         "https://arxiv.org/abs/1908.04156",
     ),
     gradient="e^(l_k) / Σ e^(l) to every position, and that of its logit through the network",
-    numbers="negatives as any number; padding weighs nothing; NaN or ±inf makes its whole picture NaN",
+    numbers="negatives as any number; padding weighs nothing; NaN or ±inf makes its whole picture NaN; squares of maps "
+    "beyond 1e17 (float32) overflow in the norm, as they do in torch's",
 )
 class LIP(Local):
     """The mean of each window, weighted by a learned importance: (N, C, H, W) to (N, C, H', W').

@@ -74,10 +74,14 @@ def maximum(x: Tensor, window: Window) -> Tensor:
 
 def _maximum(x: Tensor, window: Window) -> Tensor:
     window.shape(*x.shape[-2:])
-    # A dilated window may meet padding alone, for which torch's own padding gives an index outside of the map.
-    if window.padding is None or window.dilation != (1, 1):
-        return F.max_pool2d(window.pad(x, float("-inf")), window.kernel, window.stride, 0, window.dilation)
-    return F.max_pool2d(x, window.kernel, window.stride, window.padding, 1, window.ceil_mode)
+    if window.padding is not None and window.dilation == (1, 1):
+        return F.max_pool2d(x, window.kernel, window.stride, window.padding, 1, window.ceil_mode)
+    # Torch's padding is symmetric, and of a dilated window that meets it alone torch points out of the map.
+    _, index = switches(x, window)
+    value = x.flatten(-2).gather(-1, index.flatten(-2)).unflatten(-1, index.shape[-2:])
+    rows, columns = window.covered(x.shape[-2:], padding=False)
+    inside = torch.tensor(rows, device=x.device).outer(torch.tensor(columns, device=x.device)) > 0
+    return value.where(inside, float("-inf")).contiguous(memory_format=layout(x))
 
 
 def switches(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
@@ -86,10 +90,14 @@ def switches(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     left, right, top, _ = window.border(height, width)
     padded = window.pad(x, float("-inf"))
     value, index = F.max_pool2d(padded, window.kernel, window.stride, 0, window.dilation, return_indices=True)
-    # A window that holds nothing above -inf points into the padding: its first position in the map instead.
-    row = (index // (left + width + right) - top).clamp(0, height - 1)
-    column = (index % (left + width + right) - left).clamp(0, width - 1)
+    row = _in_map(index // (left + width + right) - top, window.dilation[0], height)
+    column = _in_map(index % (left + width + right) - left, window.dilation[1], width)
     return value, row * width + column
+
+
+def _in_map(place: Tensor, step: int, size: int) -> Tensor:
+    """Of a window that holds nothing above -inf, and points to its start in the padding, the first place in the map."""
+    return torch.where(place < 0, place % step, place).clamp(max=size - 1)
 
 
 def unpool(y: Tensor, indices: Tensor, size: tuple[int, int]) -> Tensor:
@@ -315,5 +323,7 @@ def _centre(x: Tensor, window: Window) -> Tensor:
     left, right, top, bottom = window.border(*x.shape[-2:])
     above, before = ((size - 1) // 2 * spread for size, spread in zip(window.kernel, window.dilation, strict=True))
     below, after = (extent - 1 - past for extent, past in zip(window.extent, (above, before), strict=True))
-    centred = F.pad(x, (left - before, right - after, top - above, bottom - below))
+    borders = left - before, right - after, top - above, bottom - below
+    # First what is added: centres may all lie in the padding, and be the only places left.
+    centred = F.pad(F.pad(x, [max(border, 0) for border in borders]), [min(border, 0) for border in borders])
     return F.avg_pool2d(centred, 1, window.stride)  # unlike a strided slice, keeps the gradient's layout

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from poolbench.naming import unknown
 from poolbench.pooling.adaptive import HE, AdaptiveAverage, AdaptiveMax
 from poolbench.pooling.native import cells, written
+from poolbench.pooling.norms import power
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import full_precision, wide
 
@@ -185,9 +186,7 @@ class GlobalLp(nn.Module):
 
     def __init__(self, p: float = 2.0) -> None:
         super().__init__()
-        if not p > 0:
-            raise ValueError(f"p must be above 0, inf allowed, got {p}")
-        self.p = float(p)
+        self.p = power(p)
 
     def forward(self, x: Tensor) -> Tensor:
         magnitude = wide(x).abs().flatten(2)

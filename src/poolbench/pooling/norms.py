@@ -12,6 +12,8 @@ from poolbench.pooling.native import learned, slide
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Padding, Size, Window, layout, wide
 
+LARGEST = 1e9
+"""Among the finite powers: further ones change no number, and would overflow in float32."""
 EXPONENT = 1e4
 """Further below the maximum than this, e^(x - max) is 0 in every format, and its product with x - max must be too."""
 
@@ -72,6 +74,13 @@ def _root(x: Tensor, scale: Tensor) -> Tensor:
     return x.clamp(min=torch.finfo(x.dtype).tiny).sqrt() / scale.sqrt()
 
 
+def power(p: float) -> float:
+    """`p` if it is a power that means are taken by; else ValueError."""
+    if not (0 < p <= LARGEST or p == inf):
+        raise ValueError(f"p must be above 0 and at most {LARGEST:g}, or inf, got {p}")
+    return float(p)
+
+
 def power_mean(x: Tensor, p: float | Tensor, window: Window) -> Tensor:
     """(1/k² Σ |x_k|^p)^(1/p) of each window: (N, C, H, W) to (N, C, H', W').
 
@@ -120,9 +129,7 @@ class Lp(Local):
         p: float = 2.0,
     ) -> None:
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
-        if not p > 0:
-            raise ValueError(f"p must be above 0, inf allowed, got {p}")
-        self.p = float(p)
+        self.p = power(p)
 
     def forward(self, x: Tensor) -> Tensor:
         return power_mean(x, self.p, self.window)

@@ -10,9 +10,14 @@ from torch import Tensor, nn
 
 from poolbench.pooling.blurred import LowPass, binomial, surround
 from poolbench.pooling.native import mixture, powers
+from poolbench.pooling.norms import power
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.transforms import transformable
 from poolbench.pooling.window import Local, Size, Window, full_precision, layout, pair
+
+
+MODEST = 7.0
+"""A power to which float32's numbers are raised in float64 without an overflow."""
 
 
 class Polyphase(Local, ABC):
@@ -26,7 +31,9 @@ class Polyphase(Local, ABC):
     """
 
     def __init__(self, stride: Size, filter_size: int) -> None:
-        super().__init__(pair(stride, "stride"))  # cells as large as the stride, which tile the map
+        if min(pair(stride, "stride")) < 1:
+            raise ValueError(f"stride must be at least 1, got {stride}")
+        super().__init__(stride)  # cells as large as the stride, which tile the map
         self.low_pass = LowPass(binomial(filter_size), (1, 1), "circular")
 
     def choose(self, x: Tensor) -> Tensor:
@@ -105,9 +112,7 @@ class APS(Polyphase):
 
     def __init__(self, stride: Size = 2, p: float = 2.0, filter_size: int = 1) -> None:
         super().__init__(stride, filter_size)
-        if not p > 0:
-            raise ValueError(f"p must be above 0, inf allowed, got {p}")
-        self.p = float(p)
+        self.p = power(p)
 
     def _shares(self, wrapped: Tensor) -> Tensor:
         with torch.no_grad():
@@ -115,8 +120,15 @@ class APS(Polyphase):
             if self.p == inf:
                 norms = self.window.tiles(wrapped.abs().double()).amax((1, 3, 5)).flatten(1)
             else:
-                norms = powers(wrapped, self.window, self.p, self._powers)
+                norms = powers(self._scaled(wrapped), self.window, self.p, self._powers)
             return chosen(norms, norms.amax(1, keepdim=True)).to(torch.promote_types(wrapped.dtype, torch.float32))
+
+    def _scaled(self, wrapped: Tensor) -> Tensor:
+        """What has the same norms in the same order, and whose powers do not overflow float64."""
+        if self.p <= MODEST:
+            return wrapped
+        largest = wrapped.abs().amax((1, 2, 3), keepdim=True)
+        return wrapped / largest.where((largest > 0) & (largest < inf), 1)
 
     def _powers(self, wrapped: Tensor) -> Tensor:
         return self.window.tiles(wrapped.abs().double().pow_(self.p)).sum(1).sum((2, 4)).flatten(1)

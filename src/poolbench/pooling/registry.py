@@ -2,10 +2,12 @@
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from importlib import import_module
+from numbers import Integral, Real
+from types import UnionType
 from typing import Any, Literal, TypeVar, get_args
 
 from torch import Tensor, nn
@@ -49,7 +51,10 @@ class Spec:
     gradient: str
     """The rule that carries a gradient back through the operator."""
     numbers: str
-    """What happens to negative numbers, all-zero windows, ±inf and NaN."""
+    """What happens to negative numbers, all-zero windows, ±inf and NaN.
+
+    It speaks of values. A gradient through ±inf or NaN is what the arithmetic gives, and that of kernels may differ.
+    """
     shape: str = "H' = ⌊(H - k + 2p) / s⌋ + 1"
     departs: str = ""
     """Where a well-known library computes something else."""
@@ -82,11 +87,34 @@ class Spec:
         if unexpected := set(options) - set(self.options):
             allowed = ", ".join(self.options) or "none"
             raise ValueError(f"operator {self.name!r} has no option {unexpected.pop()!r}: its options are {allowed}")
+        for option, value in options.items():
+            if not _is(value, self.options[option].type):
+                kind = _called(self.options[option].type)
+                raise ValueError(f"operator {self.name!r}: {option} must be {kind}, got {value!r}")
         return self.operator(channels, **options) if self.needs_channels else self.operator(**options)
 
     def parameters(self, channels: int) -> int:
         """How many learned numbers the operator holds with its default options."""
         return sum(parameter.numel() for parameter in self.build(channels).parameters())
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether a value is of the annotated type: of whole numbers NumPy's too, of tuples any sequence."""
+    if isinstance(kind, UnionType):
+        return any(_is(value, each) for each in get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+            return False
+        return (kinds[-1] is ... or len(value) == len(kinds)) and all(_is(each, kinds[0]) for each in value)
+    if kind in (int, float):
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    return not isinstance(kind, type) or isinstance(value, kind)
+
+
+def _called(kind: Any) -> str:
+    """An annotated type in words."""
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
 
 
 _specs: dict[str, Spec] = {}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from numbers import Integral
 from types import EllipsisType
 from typing import Any
 
@@ -32,10 +33,15 @@ def full_precision(x: Tensor) -> AbstractContextManager[Any]:
 
 def pair(size: Size, name: str) -> tuple[int, int]:
     """(height, width) of a size given as one number or two."""
-    both = (size, size) if isinstance(size, int) else tuple(size)
-    if len(both) != 2 or not all(isinstance(number, int) for number in both):
+    both = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(both) != 2 or not all(is_whole(number) for number in both):
         raise ValueError(f"{name} must be one whole number or two, got {size!r}")
-    return both
+    return int(both[0]), int(both[1])
+
+
+def is_whole(number: object) -> bool:
+    """Whether it is a whole number, of Python or of NumPy; True and False are none."""
+    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,12 @@ class Window:
         (rows, top, _), (columns, left, _) = self._axis(0, height), self._axis(1, width)
         reach = self.extent if self.padding is None else self.padding
         padding = (top, reach[0], left, reach[1]) if counted else (0, 0, 0, 0)
-        return (*self.kernel, *self.stride, *self.dilation, top, left, rows, columns, *padding)
+        return (*self.kernel, *self._steps(rows, columns), *self.dilation, top, left, rows, columns, *padding)
+
+    def _steps(self, *counts: int) -> list[int]:
+        """The stride along each axis; of one window that it could not reach, since kernels sort columns by the stride."""
+        axes = zip(counts, self.stride, self.extent, strict=True)
+        return [min(stride, extent) if count == 1 else stride for count, stride, extent in axes]
 
     def covered(self, size: Sequence[int], padding: bool) -> tuple[list[int], list[int]]:
         """How many rows and columns of each window lie in a map of this size, with its padding or without.

@@ -374,7 +374,7 @@ INLINE Vec<double> exponential(Vec<double> x) {
     return x;
 }
 INLINE Vec<double> bounded_exponential(Vec<double> x) { return exponential(x); }
-INLINE Vec<float> bounded_exponential(Vec<float> x) {  // from -87 to 88
+INLINE Vec<float> bounded_exponential(Vec<float> x) {  // up to 88
 #ifdef OCTAVE
     const auto shifted = x * 1.44269504f + TO_32THS;
     const auto n = shifted - TO_32THS;
@@ -391,13 +391,13 @@ INLINE Vec<float> bounded_exponential(Vec<float> x) {  // from -87 to 88
     y = y * r + 5.0000001201e-1f;
     y = y * r * r + r + 1.0f;
     using U = Lanes<float>::U;
-    return (Vec<float>)((U)y + ((U)shifted << 23));
+    return x < -87.3f ? Vec<float>{} : (Vec<float>)((U)y + ((U)shifted << 23));
 #endif
 }
 INLINE Vec<float> exponential(Vec<float> x) {
     auto scaled = bounded_exponential(x);
     scaled = x > 88.7f ? splat(std::numeric_limits<float>::infinity()) : scaled;
-    return x >= -87.3f ? scaled : x < 0 ? Vec<float>{} : x;
+    return x == x ? scaled : x;
 }
 INLINE Vec<double> logarithm(Vec<double> x) {
     for (int lane = 0; lane < Lanes<double>::count; lane++) x[lane] = std::log(x[lane]);

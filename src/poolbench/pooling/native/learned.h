@@ -98,10 +98,10 @@ struct AdaPool {
             const Vec<A> sum = a * a + b * b;
             return sum == 0 ? splat<A>(1) : sum;
         }
-        // Of 2 |v m| / (v² + m²), both as parts of the largest of the window.
+        // Of 2 |v m| / (v² + m²) by both, as parts of the largest of the window.
         INLINE void slopes(Vec<A> v, Vec<A>& by_value, Vec<A>& by_mean) const {
             const Vec<A> a = v * unit, b = mean * unit, whole = A(1) / squares(a, b);
-            Vec<A> common = A(2) * (b * b - a * a) * whole * whole * unit;
+            Vec<A> common = A(2) * (b * b - a * a) * whole * whole;
             common = a * b < 0 ? -common : a * b == 0 ? Vec<A>{} : common;
             by_value = common * b;
             by_mean = common * -a;
@@ -116,10 +116,10 @@ struct AdaPool {
         const Vec<A> to_alike = g * x.number(0) / w.alike_total, to_soft = g * (A(1) - x.number(0)) / w.soft_total;
         Vec<A> to_mean{}, to_value[X::most];
         x.each([&](int t) INLINED {
-            Vec<A> v = x[t], by_value, by_mean, share = w.likeness[t] * to_alike;
+            Vec<A> v = x[t], by_value, by_mean, share = w.likeness[t] * to_alike, above = (v - w.alike) * w.unit;
             w.slopes(v, by_value, by_mean);
-            to_mean += share * (v - w.alike) * by_mean;
-            to_value[t] = share * (A(1) + (v - w.alike) * by_value) + w.size[t] * to_soft * (A(1) + (v - w.soft));
+            to_mean += share * above * by_mean;
+            to_value[t] = share * (A(1) + above * by_value) + w.size[t] * to_soft * (A(1) + (v - w.soft));
         });
         to_mean /= A(x.count);
         x.each([&](int t) INLINED { give.value(t, to_value[t] + to_mean); });

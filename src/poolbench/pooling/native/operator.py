@@ -121,8 +121,9 @@ def _filtered(
     dense: Window, height: int, width: int, last: int, size: int, stride: tuple[int, int], border: str
 ) -> tuple[int, ...]:
     between, before = dense.shape(height, width), (size - 1) // 2
-    rows, columns = (-(-length // step) for length, step in zip(between, stride, strict=True))
-    plan = (size, size, *stride, 1, 1, before, before, rows, columns, 0, 0, 0, 0, -1, BORDERS.index(border))
+    steps = [min(step, length) for step, length in zip(stride, between, strict=True)]  # further on lies nothing
+    rows, columns = (-(-length // step) for length, step in zip(between, steps, strict=True))
+    plan = (size, size, *steps, 1, 1, before, before, rows, columns, 0, 0, 0, 0, -1, BORDERS.index(border))
     return *plan, last, *between, *_slid(dense, height, width, last, True, -1)
 
 

@@ -419,10 +419,9 @@ struct Expectation : Looks {
     INLINE static void backward(const Options&, const X& x, Vec<A>, Vec<A> g, Mask<A>, Give give) {
         Vec<A> total, y;
         mean<A>(x, total, y);
-        g = g * A(SHARE) / total;
         for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
-            give(t, v <= 0 ? Vec<A>{} : g * (v + v - y));
+            give(t, v <= 0 ? Vec<A>{} : g * ((v + (v - y)) * A(SHARE) / total));
         }
     }
 };
@@ -441,8 +440,8 @@ struct SoftPool : Looks {
         product = weight * x;
     }
     template <class A> INLINE static Vec<A> bounded(Vec<A> x) {
-        const A bound = 80;
-        return smaller<A>(splat<A>(bound), larger<A>(splat<A>(-bound), x));
+        const A nothing = sizeof(A) == 4 ? -104 : -750;  // whose exponential is 0
+        return smaller<A>(splat<A>(80), larger<A>(splat<A>(nothing), x));
     }
     template <class A> INLINE static Mask<A> small(Vec<A>, Vec<A>) { return number<A>(-1); }
     template <class A> INLINE static Vec<A> value(const Options&, const Vec<A>* sum, Vec<A>) { return sum[1] / sum[0]; }
