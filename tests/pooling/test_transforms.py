@@ -1,6 +1,6 @@
 """What torch.func makes of operators is what autograd does; derivatives forward are those backward, transposed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +10,6 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, functionalize, grad, jvp, stack_module_state, vjp, vmap
 
 from poolbench import pooling
-from poolbench.pooling.native import formulas
 from tests.pooling.cases import example, tensor
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")  # torch's own jvp

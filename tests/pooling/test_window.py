@@ -40,7 +40,8 @@ def test_one_number_stands_for_two() -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    both = pair((np.int64(2), np.int32(5)), "kernel_size")
+    size: Any = np.int64(2), np.int32(5)
+    both = pair(size, "kernel_size")
     assert both == (2, 5)
     assert {type(number) for number in both} == {int}
 

@@ -15,7 +15,6 @@ from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.transforms import transformable
 from poolbench.pooling.window import Local, Size, Window, full_precision, layout, pair
 
-
 MODEST = 7.0
 """A power to which float32's numbers are raised in float64 without an overflow."""
 

@@ -122,7 +122,7 @@ class Window:
         return (*self.kernel, *self._steps(rows, columns), *self.dilation, top, left, rows, columns, *padding)
 
     def _steps(self, *counts: int) -> list[int]:
-        """The stride along each axis; of one window that it could not reach, since kernels sort columns by the stride."""
+        """The stride along each axis; of one window no more than it: kernels sort columns by the stride."""
         axes = zip(counts, self.stride, self.extent, strict=True)
         return [min(stride, extent) if count == 1 else stride for count, stride, extent in axes]
 
