@@ -3,6 +3,8 @@
 // position in an average: 1 / how many it counts.
 #pragma once
 
+#include <array>
+
 #include "lanes.h"
 
 constexpr int NONE = 255;  // in place of a position
@@ -28,7 +30,9 @@ struct Operator {
     // f(options), or of a type that says more of them.
     template <class F> INLINE static void typed(const Options& o, F f) { f(o); }
     // Whether a window takes the processor longer than memory, so that it does not come to see what it will read next.
-    static constexpr bool slow(const Options&) { return false; }
+    template <class O> static constexpr bool slow = false;
+    // Whether it waits for itself, and gains by two vectors of windows at once: then forward takes any number.
+    template <class O> static constexpr bool twofold = false;
 };
 struct Looks : Operator {
     static constexpr bool looks = true;
@@ -284,19 +288,30 @@ struct Lp : Looks {
         if (2 * o.number != std::floor(2 * o.number)) return f(Uneven{o});
         f(o);
     }
-    template <class O> INLINE static bool slow(const O& o) { return !square(o); }
+    template <class O> static constexpr bool slow = !std::is_same_v<O, Known<4>>;
+    template <class O> static constexpr bool twofold = uneven<O>;
     template <class A, class O, class X>
     INLINE static void forward(const O& o, const X& x, Vec<A> each, Vec<A>, Vec<A>& y, Mask<A>&) {
-        Vec<A> sum{}, values[X::most];
-        x.each([&](int t) INLINED {
-            Vec<A> weight, product;
-            weigh<false, A>(o, x[t], weight, product);
-            sum += product;
+        forward<A>(o, std::array{&x}, each, &y);
+    }
+    template <class A, class O, class X, size_t K>
+    INLINE static void forward(const O& o, const std::array<const X*, K>& x, Vec<A> each, Vec<A>* y) {
+        Vec<A> sum[K]{}, values[X::most];
+        x[0]->each([&](int t) INLINED {
+            UNROLLED for (size_t i = 0; i < K; i++) {
+                Vec<A> weight, product;
+                weigh<false, A>(o, (*x[i])[t], weight, product);
+                sum[i] += product;
+            }
         });
-        if (sound<A>(x, sum))
-            y = root_of<A>(o, sum * each);
-        else
-            y = scaled<A>(o, copied<A>(x, values), x.count, each);
+        Mask<A> doubtful{};
+        UNROLLED for (size_t i = 0; i < K; i++) doubtful |= beyond<A>(sum[i]);
+        const bool certain = !any(doubtful);
+        UNROLLED for (size_t i = 0; i < K; i++)
+            if (certain || sound<A>(*x[i], sum[i]))
+                y[i] = root_of<A>(o, sum[i] * each);
+            else
+                y[i] = scaled<A>(o, copied<A>(*x[i], values), x[i]->count, each);
     }
     template <class A, class O, class X, class Give>
     INLINE static void backward(const O& o, const X& x, Vec<A> each, Vec<A> g, Mask<A>, Give give) {
@@ -315,14 +330,16 @@ struct Lp : Looks {
         x.each([&](int t) INLINED { give(t, g * weights[t]); });
     }
 
-    // Whether no power of a window overflowed or vanished.
+    // Whether no power of a window overflowed or vanished: their sum lies within bounds, or is that of zeros.
     template <class A, class X> INLINE static bool sound(const X& x, Vec<A> sum) {
-        if (!any((sum < low<A>) | ~(sum <= high<A>))) return true;
+        if (!any(beyond<A>(sum))) return true;
         Mask<A> bits{};
         x.each([&](int t) INLINED { bits |= (Mask<A>)magnitude<A>(x[t]); });
-        return !any(((sum < low<A>) & (bits != 0)) | ~(sum <= high<A>));
+        return !any(beyond<A>(sum) & (bits != 0));
     }
+    template <class A> INLINE static Mask<A> beyond(Vec<A> sum) { return (sum < low<A>) | ~(sum <= high<A>); }
     template <class A, class O> INLINE static Vec<A> root_of(const O& o, Vec<A> mean) {
+        if constexpr (uneven<O>) return raised(mean, A(1 / o.number));
         return square(o) ? root(mean) : mean == 0 ? Vec<A>{} : raise<A>(o, mean, A(1 / o.number));
     }
     // dy / d|x|^p by p, of each position; none of a window of zeros.
@@ -433,7 +450,7 @@ struct SoftPool : Looks {
     template <class A> static constexpr A low = 0x1p-48;
     template <class A> static constexpr A high = 0x1p48;
 
-    static bool slow(const Options&) { return true; }
+    template <class O> static constexpr bool slow = true;
     template <bool, class A> INLINE static void weigh(const Options&, Vec<A> x, Vec<A>& weight, Vec<A>& product) {
         x = bounded<A>(x);
         weight = bounded_exponential(x);

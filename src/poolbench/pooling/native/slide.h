@@ -214,10 +214,9 @@ template <class A, class In, class Out, class Gradient = A> struct Run {
 // What f takes of the last vector, which may be less than whole: as if it were, or once more what the one before held.
 enum class Ends { alike, again, apart };
 
-// f(at, n, whether n is as many as a vector holds) for all vectors of so many numbers.
-template <Ends ends, class A, class F> INLINE void pieces(i64 length, F f) {
+// f(at, n, whether n is as many as a vector holds) for all vectors of so many numbers, from `at` on.
+template <Ends ends, class A, class F> INLINE void pieces(i64 at, i64 length, F f) {
     constexpr i64 L = Lanes<A>::count;
-    i64 at = 0;
     if constexpr (ends == Ends::alike) {
         for (; at < length; at += L) f(at, std::min(L, length - at), std::true_type{});
     } else if constexpr (ends == Ends::again) {
@@ -232,13 +231,18 @@ template <Ends ends, class A, class F> INLINE void pieces(i64 length, F f) {
 template <class Op, int N, bool Planar, class A, class In, class Out>
 INLINE void forward_run(const Options& any, const Chance& chance, const Taps& taps, Run<A, In, Out> run) {
     Op::typed(any, [&, run](const auto& options) mutable INLINED {
+        using O = std::decay_t<decltype(options)>;
         const Unrolled<N> offsets(taps, taps.offset);
-        auto block = [&](i64 at, i64 n, auto whole) INLINED {
+        auto windows = [&](i64 at, i64 n, auto whole) INLINED {
             constexpr bool Whole = decltype(whole)::value;
-            Windows<A, In, Whole ? N : 0, Whole> x{
+            const Windows<A, In, Whole ? N : 0, Whole> x{
                 run.x + at, offsets.template of<Whole>(), n, Planar ? run.padded(at, n) : nullptr, taps.column, at,
                 run.width, run.low, run.high};
-            if constexpr (!Planar) Op::slow(options) ? x.fetch() : x.fetch(taps);
+            if constexpr (!Planar) Op::template slow<O> ? x.fetch() : x.fetch(taps);
+            return x;
+        };
+        auto block = [&](i64 at, i64 n, auto whole) INLINED {
+            const auto x = windows(at, n, whole);
             Vec<A> y, uniform{};
             Mask<A> position{};
             if constexpr (Op::draws) uniform = chance.at<A>(run.place + at, n);
@@ -248,7 +252,17 @@ INLINE void forward_run(const Options& any, const Chance& chance, const Taps& ta
         };
         for (i64 i = 0; i < run.repeat; i++) {
             if constexpr (Planar) run.fetch(i);
-            pieces<Planar ? Ends::alike : Ends::again, A>(run.length, block);
+            i64 done = 0;
+            if constexpr (!Planar && Op::template twofold<O>) {
+                constexpr i64 L = Lanes<A>::count;
+                for (; done + 2 * L <= run.length; done += 2 * L) {
+                    const auto x = windows(done, L, std::true_type{}), next = windows(done + L, L, std::true_type{});
+                    Vec<A> y[2];
+                    Op::template forward<A>(options, std::array{&x, &next}, run.part(done), y);
+                    for (int i : {0, 1}) write<A>(run.y + done + i * L, y[i], L, run.streams);
+                }
+            }
+            pieces<Planar ? Ends::alike : Ends::again, A>(done, run.length, block);
             run.x += run.x_step;
             run.y += run.y_step;
             run.place += run.y_step;
@@ -279,7 +293,7 @@ INLINE void backward_run(const Options& any, const Taps& taps, Run<A, In, Out, G
         };
         for (i64 i = 0; i < run.repeat; i++) {
             if constexpr (Planar && Op::looks) run.fetch(i);
-            pieces<Planar ? Ends::alike : Add ? Ends::apart : Ends::again, A>(run.length, block);
+            pieces<Planar ? Ends::alike : Add ? Ends::apart : Ends::again, A>(0, run.length, block);
             run.x += run.x_step;
             run.y += run.y_step;
             run.gradient += run.gradient_step;
