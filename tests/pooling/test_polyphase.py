@@ -77,12 +77,18 @@ def test_the_component_of_largest_norm_is_kept() -> None:
     assert torch.equal(APS(p=torch.inf)(x), x[..., ::2, 1::2])
 
 
-@pytest.mark.parametrize("p", [7.0, 8.0, 400.0])
-@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e38])
-def test_powers_of_no_scale_overflow(p: float, scale: float) -> None:
-    x = torch.tensor([[[[1.0, 2.0], [0.0, 2.1]]]])
+@pytest.mark.parametrize("p", [2.0, 7.0, 400.0])
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.float32, 1e38), (torch.float32, 1e-30), (torch.float64, 1e200)])
+def test_powers_of_no_scale_overflow(p: float, dtype: torch.dtype, scale: float) -> None:
+    x = torch.tensor([[[[1.0, 2.0], [0.0, 2.1]]]], dtype=dtype)
     assert APS(p=p).choose(x * scale).tolist() == [[0, 0, 0, 1]]
     assert APS(p=p).choose(0 * x).tolist() == [[1, 0, 0, 0]]
+
+
+def test_the_choice_is_that_of_full_precision() -> None:
+    x = torch.rand(200, 2, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    for p in (2.0, 8.0, 20.0):
+        assert torch.equal(APS(p=p).choose(x).double(), APS(p=p).choose(x.double()))
 
 
 def test_of_equal_norms_the_first_is_kept() -> None:

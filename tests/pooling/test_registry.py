@@ -1,6 +1,6 @@
 import inspect
 import re
-from typing import Any, cast
+from typing import Any, Optional, cast
 
 import numpy as np
 import pytest
@@ -24,6 +24,14 @@ class Corner(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x[..., :: self.step, :: self.step]
+
+
+class Lenient(nn.Module):
+    """Says little of its options, or what no operator here does."""
+
+    def __init__(self, a=None, b: Any = 1, c: Optional[int] = None, d: tuple = (2, 2)) -> None:  # type: ignore  # noqa: UP045
+        super().__init__()
+        self.options = a, b, c, d
 
 
 class Summary(nn.Module):
@@ -106,6 +114,14 @@ def test_option_of_another_type(name: str, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=f"operator '{name}': {message}") as error:
         pooling.create(name, 4, **options)
     assert "\n" not in str(error.value)
+
+
+def test_options_of_an_own_class_may_be_of_any_type() -> None:
+    defaults = {name: option.default for name, option in pooling.spec(Lenient).options.items()}
+    assert pooling.create(Lenient, 4, **defaults).options == (None, 1, None, (2, 2))
+    assert pooling.create(Lenient, 4, a="x", b=[1], c=3, d=[1, 2]).options == ("x", [1], 3, [1, 2])
+    with pytest.raises(ValueError, match="c must be"):
+        pooling.create(Lenient, 4, c="x")
 
 
 def test_options_may_be_numbers_of_numpy_and_lists() -> None:

@@ -76,12 +76,22 @@ def _maximum(x: Tensor, window: Window) -> Tensor:
     window.shape(*x.shape[-2:])
     if window.padding is not None and window.dilation == (1, 1):
         return F.max_pool2d(x, window.kernel, window.stride, window.padding, 1, window.ceil_mode)
+    if max(window.border(*x.shape[-2:])) <= 0:
+        return F.max_pool2d(x, window.kernel, window.stride, 0, window.dilation)
     # Torch's padding is symmetric, and of a dilated window that meets it alone torch points out of the map.
     _, index = switches(x, window)
-    value = x.flatten(-2).gather(-1, index.flatten(-2)).unflatten(-1, index.shape[-2:])
     rows, columns = window.covered(x.shape[-2:], padding=False)
     inside = torch.tensor(rows, device=x.device).outer(torch.tensor(columns, device=x.device)) > 0
-    return value.where(inside, float("-inf")).contiguous(memory_format=layout(x))
+    return _taken(x, index).where(inside, float("-inf"))
+
+
+def _taken(x: Tensor, index: Tensor) -> Tensor:
+    """The values of a map at these positions, in its layout."""
+    size = index.shape[-2:]
+    if layout(x) == torch.contiguous_format:
+        return x.flatten(-2).gather(-1, index.flatten(-2)).unflatten(-1, size)
+    pixels, places = (each.permute(0, 2, 3, 1).flatten(1, 2) for each in (x, index))
+    return pixels.gather(1, places).unflatten(1, size).permute(0, 3, 1, 2)
 
 
 def switches(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:

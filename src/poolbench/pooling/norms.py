@@ -13,7 +13,7 @@ from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Padding, Size, Window, layout, wide
 
 LARGEST = 1e9
-"""Among the finite powers: further ones change no number, and would overflow in float32."""
+"""Among the finite powers: in float32 its mean is the maximum, and further ones would overflow."""
 EXPONENT = 1e4
 """Further below the maximum than this, e^(x - max) is 0 in every format, and its product with x - max must be too."""
 

@@ -124,8 +124,9 @@ class APS(Polyphase):
 
     def _scaled(self, wrapped: Tensor) -> Tensor:
         """What has the same norms in the same order, and whose powers do not overflow float64."""
-        if self.p <= MODEST:
+        if self.p <= MODEST and wrapped.dtype != torch.float64:
             return wrapped
+        wrapped = wrapped.double()
         largest = wrapped.abs().amax((1, 2, 3), keepdim=True)
         return wrapped / largest.where((largest > 0) & (largest < inf), 1)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, wraps
 from importlib import import_module
 from numbers import Integral, Real
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args
 
 from torch import Tensor, nn
@@ -87,10 +87,10 @@ class Spec:
         if unexpected := set(options) - set(self.options):
             allowed = ", ".join(self.options) or "none"
             raise ValueError(f"operator {self.name!r} has no option {unexpected.pop()!r}: its options are {allowed}")
-        for option, value in options.items():
-            if not _is(value, self.options[option].type):
-                kind = _called(self.options[option].type)
-                raise ValueError(f"operator {self.name!r}: {option} must be {kind}, got {value!r}")
+        for name, value in options.items():
+            option = self.options[name]
+            if value is not option.default and not _is(value, option.type):
+                raise ValueError(f"operator {self.name!r}: {name} must be {_called(option.type)}, got {value!r}")
         return self.operator(channels, **options) if self.needs_channels else self.operator(**options)
 
     def parameters(self, channels: int) -> int:
@@ -99,17 +99,21 @@ class Spec:
 
 
 def _is(value: object, kind: Any) -> bool:
-    """Whether a value is of the annotated type: of whole numbers NumPy's too, of tuples any sequence."""
-    if isinstance(kind, UnionType):
+    """Whether a value is of an annotated type, if that is one which the operators here have; of others any value is.
+
+    Whole numbers may be NumPy's too, and tuples any sequence.
+    """
+    if typing.get_origin(kind) in (UnionType, typing.Union):
         return any(_is(value, each) for each in get_args(kind))
     if typing.get_origin(kind) is tuple:
-        kinds = get_args(kind)
         if isinstance(value, str | bytes) or not isinstance(value, Sequence):
             return False
-        return (kinds[-1] is ... or len(value) == len(kinds)) and all(_is(each, kinds[0]) for each in value)
+        kinds = get_args(kind)
+        kinds = kinds[:1] * len(value) if kinds[-1:] == (...,) else kinds
+        return len(value) == len(kinds) and all(map(_is, value, kinds))
     if kind in (int, float):
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-    return not isinstance(kind, type) or isinstance(value, kind)
+    return isinstance(value, kind) if kind in (bool, str, NoneType) else True
 
 
 def _called(kind: Any) -> str:

@@ -422,8 +422,8 @@ INLINE Vec<float> logarithm(Vec<float> x) {  // of normal numbers
     y = y * m * z + e * -2.12194440e-4f - z * 0.5f;
     return m + y + e * 0.693359375f;
 }
-// |x|^p = 2^(p log2 |x|) of normal numbers, and of 0 if p is positive; of infinite ones that or NaN. Polynomials are of the
-// least largest error.
+// |x|^p = 2^(p log2 |x|) of normal numbers, and of 0 if p is positive; then of infinite ones that or NaN. Polynomials are of
+// the least largest error.
 INLINE Vec<double> raised(Vec<double> x, double p) {
     x = magnitude<double>(x);
     return x == 0 ? Vec<double>{} : exponential(Vec<double>(logarithm(x) * p));

@@ -262,7 +262,7 @@ struct Lp : Looks {
     template <bool Weigh, class A, class O>
     INLINE static void weigh(const O& o, Vec<A> x, Vec<A>& weight, Vec<A>& product) {
         if constexpr (uneven<O> && !Weigh) {
-            product = raised(x, A(o.number));
+            weight = product = raised(x, A(o.number));
             return;
         }
         const Vec<A> v = magnitude<A>(x), part = square(o) ? v : raise<A>(o, v, A(o.number - 1));
@@ -438,7 +438,7 @@ struct Expectation : Looks {
         mean<A>(x, total, y);
         for (int t = 0; t < x.count; t++) {
             Vec<A> v = x[t];
-            give(t, v <= 0 ? Vec<A>{} : g * ((v + (v - y)) * A(SHARE) / total));
+            give(t, v <= 0 ? Vec<A>{} : g * ((v * A(SHARE) + (v - y) * A(SHARE)) / total));
         }
     }
 };
