@@ -29,9 +29,13 @@ class Corner(nn.Module):
 class Lenient(nn.Module):
     """Says little of its options, or what no operator here does."""
 
-    def __init__(self, a=None, b: Any = 1, c: Optional[int] = None, d: tuple = (2, 2)) -> None:  # type: ignore  # noqa: UP045
+    def __init__(self, a: Any = None, b: Any = 1, c: int | None = None, d: tuple = (2, 2)) -> None:
         super().__init__()
         self.options = a, b, c, d
+
+
+del Lenient.__init__.__annotations__["a"]
+Lenient.__init__.__annotations__["c"] = Optional.__getitem__(int)  # as older code writes it
 
 
 class Summary(nn.Module):
