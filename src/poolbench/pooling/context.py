@@ -35,7 +35,7 @@ def convolution(
 
 
 def check(name: str, values: tuple[int, ...]) -> None:
-    """Raise ValueError unless all values of the option of this name are whole numbers of at least 1."""
+    """Raise ValueError unless all values of the option of this name are at least 1."""
     if not values or min(values) < 1:
         raise ValueError(f"{name} must be at least 1, got {', '.join(map(str, values)) or 'none'}")
 

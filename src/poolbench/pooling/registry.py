@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from importlib import import_module
-from numbers import Integral, Real
+from numbers import Real
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args
 
 from torch import Tensor, nn
 
 from poolbench.naming import unknown
+from poolbench.pooling.window import is_whole
 
 Kind = Literal["local", "global", "token", "region", "context"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -111,8 +112,10 @@ def _is(value: object, kind: Any) -> bool:
         kinds = get_args(kind)
         kinds = kinds[:1] * len(value) if kinds[-1:] == (...,) else kinds
         return len(value) == len(kinds) and all(map(_is, value, kinds))
-    if kind in (int, float):
-        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    if kind is int:
+        return is_whole(value)
+    if kind is float:
+        return isinstance(value, Real) and not isinstance(value, bool)
     return isinstance(value, kind) if kind in (bool, str, NoneType) else True
 
 

@@ -65,7 +65,7 @@ void Blurred::forward(const void* x, void* y, i64 begin, i64 end) const {
             return;
         }
         const Slabs<A, Out> slabs(dense.maps, threads);
-        BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)y, results), false);
+        BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)y), false);
         const bool fits = std::is_same_v<A, float> && BlurredMaxima<A>::fits(*this, any.filter);
         const i64 rows = fits ? rows_held(slabs, dense.maps, dense.window.kh) : 0;
         const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, rows, any.past);
@@ -95,14 +95,14 @@ void Blurred::backward(const void* x, const void* g, void* to, i64 begin, i64 en
         const i64 pixels = dense.maps.h * dense.maps.w, results = blur.window.oh * blur.window.ow;
         if (planar()) {
             const Maps& m = dense.maps;
-            const BlurredPlanes<A, Out> planes(*this, streams<A>((Out*)to, m.n * m.c * pixels, m.w));
+            const BlurredPlanes<A, Out> planes(*this, streams<A>((Out*)to, m.numbers(), m.w, Order::in_turn));
             for (i64 plane = begin; plane < end; plane++)
                 planes.backward((const Out*)g + plane * results, (Out*)to + plane * pixels);
             if (planes.past) settled();
             return;
         }
         const Slabs<A, Out> slabs(dense.maps, threads);
-        BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)to, pixels), true);
+        BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)to), true);
         const bool fits =
             std::is_same_v<A, float> && maximum && dense.window.kh > 1 && BlurredMaxima<A>::fits(*this, any.filter);
         const i64 rows = fits ? rows_held(slabs, dense.maps, dense.window.kh) : 0, held = rows * dense.maps.w;

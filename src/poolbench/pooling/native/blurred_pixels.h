@@ -20,7 +20,7 @@ template <class A> struct Ring {
 
 // A slab of pixels of so many lanes, some rows after the other.
 template <class A> struct BlurredPixels {
-    static constexpr i64 CACHED = 1 << 13;  // bytes of what lies between
+    static constexpr i64 CACHED = 1 << 14;  // bytes of what lies between
     const Blurred& task;
     const i64 lanes;
     const bool past;  // what comes out is written past the caches

@@ -225,13 +225,13 @@ void backward(const Grids<A>& grids, const Slabs<A, Out>& slabs, const Out* g, c
     const i64 pixels = grids.h * grids.w, cells = grids.oh * grids.ow;
     if (grids.task.planar()) {
         const CellPlanes<A, Out> planes(grids.task);
-        const bool past = streams<A>(to, m.n * m.c * pixels, m.w);
+        const bool past = streams<A>(to, m.numbers(), m.w, Order::in_turn);
         for (i64 i = begin; i < end; i++)
             planes.backward(g + i * cells, position + i * planes.bytes, to + i * pixels, past);
         if (past) settled();
         return;
     }
-    const bool past = grids.parted && slabs.streams(to, pixels);
+    const bool past = grids.parted && slabs.streams(to);
     auto taken = room<A>(slabs.room_of(cells)), given = room<A>(slabs.room_of(pixels));
     for (i64 slab = begin; slab < end; slab++) {
         if (!slabs.last && grids.parted) {
@@ -304,7 +304,7 @@ Cells cells_of(const Tensor& maps, i64 height, i64 width, const std::string& row
 }
 
 template <class F> void share(const Cells& cells, F f) {
-    const i64 count = cells.slabs(), numbers = cells.maps.n * cells.maps.c * cells.maps.h * cells.maps.w;
+    const i64 count = cells.slabs(), numbers = cells.maps.numbers();
     torch::stable::parallel_for(0, count, std::max<i64>(1, GRAIN * count / std::max<i64>(1, numbers)), f);
 }
 

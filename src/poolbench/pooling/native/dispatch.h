@@ -79,6 +79,6 @@ inline std::optional<Blurred> blurred(const std::string& name, i64 pictures, i64
 
 // Slabs shared out to the threads.
 template <class F> void share(const Blurred& task, F f) {
-    const i64 count = task.slabs(), numbers = task.dense.maps.n * task.dense.maps.c * task.dense.maps.h * task.dense.maps.w;
+    const i64 count = task.slabs(), numbers = task.dense.maps.numbers();
     torch::stable::parallel_for(0, count, std::max<i64>(1, GRAIN * count / std::max<i64>(1, numbers)), f);
 }

@@ -173,9 +173,10 @@ void gather_pixels(const Task& task, const Gather<A>& gather, const Out* g, cons
     const Window& k = task.window;
     const Maps& m = task.maps;
     const Options options = task.of<A>(picture);
-    const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.c);
+    const bool past = streams<A>(to, m.numbers(), m.c, Order::any);
     constexpr int L = Lanes<A>::count;
-    to += picture * m.h * m.w * m.c + first;
+    const i64 row = m.w * m.c;
+    to += picture * m.h * row + first;
     for (auto [windows, kind, _] : gather.rows) {
         const i64 start = (picture * k.oh + windows) * k.ow * m.c + first;
         for (const auto& patch : gather.kinds[kind].patches)
@@ -186,6 +187,7 @@ void gather_pixels(const Task& task, const Gather<A>& gather, const Out* g, cons
                 Out* into = to + patch.first * m.c;
                 auto block = [&](i64 at, i64 n) INLINED {
                     Vec<A> sum = gathered.sum(from + at, found + at, nullptr, n);
+                    if (!past) __builtin_prefetch(into + at + row, 1);  // of the row below
                     write<A>(into + at, sum, n, past);
                 };
                 for (i64 i = 0; i < patch.number; i++, from += m.c, found += m.c, into += k.sw * m.c) {
@@ -194,7 +196,7 @@ void gather_pixels(const Task& task, const Gather<A>& gather, const Out* g, cons
                     if (at < channels) block(at, channels - at);
                 }
             });
-        to += m.w * m.c;
+        to += row;
     }
     if (past) settled();
 }
@@ -261,7 +263,7 @@ void gather_planes(const Task& task, const Gather<A>& gather, const Out* g, cons
     i64 end) {
     const Maps& m = task.maps;
     const i64 size = m.h * m.w, results = task.window.oh * task.window.ow;
-    const bool past = std::is_same_v<A, Out> && streams<A>(to, m.n * m.c * size, m.w);
+    const bool past = std::is_same_v<A, Out> && streams<A>(to, m.numbers(), m.w, Order::in_turn);
     const GatheredPlane<Op, A> gathered(task, gather);
     const Plane<A, Out> given{results}, made{size};
     for (i64 plane = begin; plane < end; plane++) {

@@ -225,13 +225,6 @@ template <class A> INLINE void stream(bf16* to, Vec<float> value, i64 n) {
     stream_raw(to, narrow(value), n >= Lanes<float>::count);
 }
 
-constexpr i64 LARGE = 1 << 22;  // bytes; from there on the next to read a map gains less by the caches than streams do
-
-// Whether maps of so many numbers, in rows of `row`, are written past the caches.
-template <class A, class Out> bool streams(const Out* to, i64 numbers, i64 row) {
-    constexpr i64 half = Lanes<A>::count / 2;
-    return numbers * i64(sizeof(Out)) >= LARGE && row % half == 0 && std::uintptr_t(to) % (half * sizeof(Out)) == 0;
-}
 template <class A, class Out> INLINE void write(Out* to, Vec<A> value, i64 n, bool past) {
     if (past)
         stream<A>(to, value, n);

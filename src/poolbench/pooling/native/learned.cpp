@@ -264,7 +264,7 @@ template <class F> void share(const Learned& all, const std::string& name, Type 
             using Out = decltype(out);
             const Slabs<A, Out> slabs(m, all.threads);
             auto run = [&](const auto& slides) {
-                const i64 count = slabs.count(), numbers = m.n * m.c * m.h * m.w;
+                const i64 count = slabs.count(), numbers = m.numbers();
                 torch::stable::parallel_for(0, count, std::max<i64>(1, GRAIN * count / std::max<i64>(1, numbers)),
                     [&](i64 begin, i64 end) { f(slides, slabs, begin, end); });
             };

@@ -38,9 +38,9 @@ template <class Op, class O, class A> struct Overlapping {
         before = odd;
         return last + even + odd;
     }
-    // f(first, number, each, sums) for the windows of row i, after those of the row before; keep(row, place, weights).
-    template <bool Weights, class Keep, class F>
-    INLINE void windows(const A* x, i64 i, Sound<Op, A>& sound, Keep keep, F f) const {
+    // f(first, number, each, sums) for the windows of row i, after those of the row before; perhaps keep(row, place, weights).
+    template <class F, class... Keep>
+    INLINE void windows(const A* x, i64 i, Sound<Op, A>& sound, F f, Keep... keep) const {
         const A* rows[2];
         for (i64 r = 0; r < 2; r++) rows[r] = 2 * i + r < m.h ? x + (2 * i + r) * m.w : none.get();
         Vec<A> before[2][S]{};
@@ -56,9 +56,9 @@ template <class Op, class O, class A> struct Overlapping {
                 UNROLLED for (int half = 0; half < 2; half++) {
                     const i64 place = 2 * at + half * L;
                     __builtin_prefetch(rows[r] + place + AHEAD);
-                    Op::template weigh<Weights, A>(
+                    Op::template weigh<sizeof...(Keep) != 0, A>(
                         options, take<Whole>(rows[r], place), weighed[0][half], weighed[1][half]);
-                    keep(r, place, weighed[0][half]);
+                    (keep(r, place, weighed[0][half]), ...);
                 }
                 UNROLLED for (int s = 0; s < S; s++) {
                     const Vec<A> made = across(weighed[2 - S + s], before[r][s]);
@@ -97,10 +97,9 @@ void overlapping_planes(const Task& task, const O& options, const Members<A>& me
         A* to = y + plane * planes.results;
         Sound<Op, A> sound;
         for (i64 i = 0; i < k.oh; i++)
-            planes.template windows<false>(from, i, sound, [](int, i64, Vec<A>) INLINED {},
-                [&](i64 at, i64 n, Vec<A> each, const Vec<A>* sum) INLINED {
-                    store<A>(to + i * k.ow + at, Op::template value<A>(options, sum, each), n);
-                });
+            planes.windows(from, i, sound, [&](i64 at, i64 n, Vec<A> each, const Vec<A>* sum) INLINED {
+                store<A>(to + i * k.ow + at, Op::template value<A>(options, sum, each), n);
+            });
         if (!planes.holds(from, sound)) forward_planes<Op, A, A>(task, members, x, y, nullptr, plane, plane + 1);
     }
 }
@@ -117,7 +116,7 @@ void overlapping_planes_back(const Task& task, const O& options, const Members<A
     // once, the second with the windows below.
     const i64 wide = planes.wide + L, apart = 2 * planes.wide;
     const auto all_shares = room<A>(2 * S * wide), all_weights = room<A>(3 * apart);
-    const bool past = streams<A>(to, m.n * m.c * planes.pixels, m.w);
+    const bool past = streams<A>(to, m.numbers(), m.w, Order::in_turn);
     for (i64 plane = begin; plane < end; plane++) {
         const A *from = x + plane * planes.pixels, *given = g + plane * planes.results;
         A* into = to + plane * planes.pixels;
@@ -152,8 +151,7 @@ void overlapping_planes_back(const Task& task, const O& options, const Members<A
             }
         };
         for (i64 i = 0; i < k.oh; i++) {
-            planes.template windows<true>(from, i, sound,
-                [&](int r, i64 at, Vec<A> weight) INLINED { store<A>(weights(2 * i + r) + at, weight, L); },
+            planes.windows(from, i, sound,
                 [&](i64 at, i64 n, Vec<A> each, const Vec<A>* sum) INLINED {
                     Vec<A> shared[S];
                     __builtin_prefetch(given + i * k.ow + at + AHEAD);
@@ -162,7 +160,8 @@ void overlapping_planes_back(const Task& task, const O& options, const Members<A
                         if (n < L) shared[s] = steps<A>() < I(n) ? shared[s] : Vec<A>{};
                         store<A>(shares(i) + s * wide + at, shared[s], L);
                     }
-                });
+                },
+                [&](int r, i64 at, Vec<A> weight) INLINED { store<A>(weights(2 * i + r) + at, weight, L); });
             if (i) row(2 * i - 1, shares(i - 1), shares(i));
             if (2 * i < m.h) row(2 * i, shares(i), nullptr);
         }

@@ -63,7 +63,7 @@ template <class A> struct Cut {
 };
 
 template <class A, class Out> struct Slabs : Cut<A> {
-    using Cut<A>::L, Cut<A>::n, Cut<A>::c, Cut<A>::lanes, Cut<A>::parts, Cut<A>::last, Cut<A>::whole;
+    using Cut<A>::L, Cut<A>::n, Cut<A>::c, Cut<A>::size, Cut<A>::lanes, Cut<A>::parts, Cut<A>::last, Cut<A>::whole;
 
     Slabs(const Maps& m, i64 threads) : Cut<A>(m, threads, std::is_same_v<A, Out>) {}
 
@@ -120,7 +120,7 @@ template <class A, class Out> struct Slabs : Cut<A> {
             return at;
         }
         i64 planes = std::min<i64>(L, n * c - slab * L);
-        const bool past = ::streams<A>(to, n * c * pixels, pixels);
+        const bool past = ::streams<A>(to, n * c * size, pixels, Order::in_turn);
         to += slab * L * pixels;
         i64 place = at < held ? at : at % held;
         auto block = [&](i64 at, auto full) INLINED {
@@ -137,6 +137,6 @@ template <class A, class Out> struct Slabs : Cut<A> {
         if (past && until == pixels) settled();
         return at;
     }
-    // Whether a map of so many pixels is written past the caches.
-    bool streams(const Out* to, i64 pixels) const { return whole && ::streams<A>(to, n * c * pixels, c); }
+    // Whether what comes out is written past the caches.
+    bool streams(const Out* to) const { return whole && ::streams<A>(to, n * c * size, c, Order::any); }
 };

@@ -35,10 +35,20 @@ struct Window {
 struct Maps {
     i64 n, c, h, w;
     bool last;
+
+    i64 numbers() const { return n * c * h * w; }
 };
 
-constexpr i64 LINE = 64;     // bytes of a cache line
-constexpr i64 AHEAD = 4096;  // numbers; so much earlier than it is needed memory is asked for
+constexpr i64 LINE = 64;        // bytes of a cache line
+constexpr i64 AHEAD = 4096;     // numbers; so much earlier than it is needed memory is asked for
+constexpr i64 LARGE = 1 << 24;  // bytes; a pass over more gains by streams what the next to read loses by the caches
+enum class Order { in_turn, any };  // of the rows that come out: out of turn, part of a line costs more than all of it
+
+// Whether of maps of so many numbers what comes out, in rows of `row`, is written past the caches.
+template <class A, class Out> bool streams(const Out* to, i64 numbers, i64 row, Order order) {
+    const i64 unit = order == Order::any ? LINE : Lanes<A>::count / 2 * i64(sizeof(Out));
+    return numbers * i64(sizeof(Out)) >= LARGE && row * i64(sizeof(Out)) % unit == 0 && std::uintptr_t(to) % unit == 0;
+}
 
 template <class A> using Aligned = std::unique_ptr<A[], decltype(&std::free)>;
 
@@ -594,7 +604,7 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
     const i64 size = windows.size, results = windows.results;
     const auto copy = room<A>(Op::looks ? grid.size() : 0), sum = room<A>(grid.size());
     const Plane<A, Out> given{results};
-    const bool past = streams<A>(to, task.maps.n * task.maps.c * size, grid.flat ? size : task.maps.w);
+    const bool past = streams<A>(to, task.maps.numbers(), grid.flat ? size : task.maps.w, Order::in_turn);
     for (i64 plane = begin; plane < end; plane++) {
         if (Op::looks) grid.fill(x + plane * size, copy.get(), A(Op::padding));
         if (Add) std::memset(sum.get(), 0, grid.size() * sizeof(A));
@@ -661,7 +671,7 @@ void forward_pixels(const Task& task, const PixelTaps& all, const Members<A>& me
     const Window& k = task.window;
     const Maps& m = task.maps;
     const Options options = task.of<A>(picture);
-    const bool past = streams<A>(y, m.n * m.c * k.oh * k.ow, m.c);
+    const bool past = streams<A>(y, m.numbers(), m.c, Order::any);
     x += picture * m.h * m.w * m.c + first;
     for (i64 i = 0; i < k.oh; i++, x += k.sh * m.w * m.c)
         for (const auto& [j, repeat, taps] : all.kinds[all.kind[i]]) {
@@ -686,7 +696,7 @@ void backward_pixels(const Task& task, const Members<A>& members, const Out* x, 
     i64 slots = Add ? k.extent_h() : m.h, pixel = Add ? channels : m.c, row = m.w * pixel, done = 0;
     auto sum = room<A>(Add ? slots * row : 0);
     const Options options = task.of<A>(picture);
-    const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.c);
+    const bool past = streams<A>(to, m.numbers(), m.c, Order::any);
     Taps taps;
     if (Op::looks) x += picture * m.h * m.w * m.c + first;
     to += picture * m.h * m.w * m.c + first;

@@ -82,7 +82,7 @@ void backward_tiles(const Task& task, const Members<A>& members, const Out* x, c
     const Window& k = task.window;
     const Maps& m = task.maps;
     const i64 width = m.w, wide = k.ow, results = k.oh * wide;
-    const bool past = streams<A>(to, m.n * m.c * m.h * width, width);
+    const bool past = streams<A>(to, m.numbers(), width, Order::in_turn);
     const Vec<A> each = splat<A>(members.each(0, 0));
     for (i64 plane = begin; plane < end; plane++) {
         const i64 start = plane * m.h * width;

@@ -114,7 +114,7 @@ void weighed_planes_back(const Task& task, const Members<A>& members, const Gath
     const Grid<A> grid(k, m, m.h * pitch + 2 * L);
     const auto windows = room<A>(S * plain), made = room<A>(S * grid.size());
     A* const shares = windows.get() + gather.margin;
-    const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.w);
+    const bool past = streams<A>(to, m.numbers(), m.w, Order::in_turn);
     for (i64 plane = begin; plane < end; plane++) {
         const A* from = x + plane * weighed.size;
         const bool sound = weighed.windows(from, [&](i64 i, i64 j, i64 n, Vec<A> each, const Vec<A>* sum) INLINED {
@@ -222,7 +222,7 @@ void weighed_pixels(const Task& task, const Members<A>& members, const A* x, A* 
     i64 channels) {
     const Window& k = task.window;
     const Maps& m = task.maps;
-    const bool past = streams<A>(y, m.n * m.c * k.oh * k.ow, m.c);
+    const bool past = streams<A>(y, m.numbers(), m.c, Order::any);
     WeighedRows<Op, false, A> rows{task, x + picture * m.h * m.w * m.c + first, channels};
     A* to = y + picture * k.oh * k.ow * m.c + first;
     for (i64 i = 0; i < k.oh; i++)
@@ -240,7 +240,7 @@ void weighed_pixels_back(const Task& task, const Members<A>& members, const Gath
     constexpr int S = Op::sums;
     const Window& k = task.window;
     const Maps& m = task.maps;
-    const bool past = streams<A>(to, m.n * m.c * m.h * m.w, m.c);
+    const bool past = streams<A>(to, m.numbers(), m.c, Order::any);
     WeighedRows<Op, true, A> rows{task, x + picture * m.h * m.w * m.c + first, channels};
     // Of rows of windows as many are kept as a place lies in, and some more, so that they are seldom moved.
     const i64 wide = k.ow * m.c, most = (k.extent_h() + k.sh - 1) / k.sh + 8, plain = most * wide + Lanes<A>::count;
