@@ -82,6 +82,15 @@ def test_shift_maps_average_seeds_and_share_a_scale(results: list[Result]) -> No
     assert max(everything, key=lambda each: each.accuracy).color == gradient[-1]
 
 
+def test_times_that_lie_close_have_few_marks(evaluation: Evaluate) -> None:
+    """They are three digits each, and a scale of colours has room for four."""
+    results = [Result(f"v{place}", 0, {}, evaluation(step=0.93 + place / 500)) for place in range(20)]
+    study = Study("pool", "?", "pool", [result.cell for result in results])
+    summary = summarise(results, [study], Provenance({}, []))
+    (points,) = figures.scatter(summary, summary["studies"]["pool"], ACCURACY, CONSISTENCY, SPEED).data
+    assert 1 < len(points.marker.colorbar.tickvals) <= 4
+
+
 def test_equal_times_have_a_scale(evaluation: Evaluate) -> None:
     results = [
         Result(cell, 0, {"pool": cell}, evaluation(top1, step=61.2345)) for cell, top1 in {"a": 0.8, "b": 0.9}.items()

@@ -21,8 +21,8 @@ from poolbench.report.summary import Json, estimated
 POINT = "#3b7dd8"
 MUTED = "#8b8f98"
 MAP_SCALE = "Cividis"
-MARKS = 8
-"""Of a logarithmic axis, at most."""
+MARKS, SHADES = 8, 4
+"""How many numbers at most stand on a logarithmic axis and on a scale of colours, which is shorter."""
 LABELLED = 14
 """Up to how many points each has its name beside it."""
 
@@ -84,17 +84,17 @@ def _axis(places: Sequence[float], key: str) -> dict[str, Any]:
     """An axis that keeps the means apart; bars longer than that leave the plot."""
     room = 0.18 * (max(places) - min(places) or 0.1)
     ends = {"range": [min(places) - room, max(places) + room]}
-    return ends | ({"type": "log", **_marks(*ends["range"])} if metric(key).timed else {})
+    return ends | ({"type": "log", **_marks(*ends["range"], MARKS)} if metric(key).timed else {})
 
 
-def _marks(low: float, high: float) -> dict[str, Any]:
+def _marks(low: float, high: float, most: int) -> dict[str, Any]:
     """Some numbers on a logarithmic axis between two powers of ten, as round as they can be."""
     for factors in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), [number / 100 for number in range(100, 1000)]):
         numbers = [factor * 10.0**power for power in range(-3, 7) for factor in factors]
         shown = [number for number in numbers if low <= math.log10(number) <= high]
         if len(shown) > 1:
             break
-    shown = shown[:: max(math.ceil(len(shown) / MARKS), 1)]
+    shown = shown[:: max(math.ceil(len(shown) / most), 1)]
     return {"tickvals": shown, "ticktext": [f"{number:,g}" for number in shown]}
 
 
@@ -102,9 +102,9 @@ def _shading(summary: Json, cells: Sequence[str], key: str | None) -> dict[str, 
     if key is None:
         return {"color": POINT}
     shades = [_along(_shown(summary, cell, key)[0], key) for cell in cells]
-    marks: dict[str, Any] = {"nticks": 4}
+    marks: dict[str, Any] = {"nticks": SHADES}
     if metric(key).timed:
-        marks = _marks(min(shades), max(shades))
+        marks = _marks(min(shades), max(shades), SHADES)
         marks["tickvals"] = [math.log10(number) for number in marks["tickvals"]]
     return {
         "color": shades,
