@@ -82,13 +82,16 @@ def test_shift_maps_average_seeds_and_share_a_scale(results: list[Result]) -> No
     assert max(everything, key=lambda each: each.accuracy).color == gradient[-1]
 
 
-def test_times_that_lie_close_have_few_marks(evaluation: Evaluate) -> None:
-    """They are three digits each, and a scale of colours has room for four."""
-    results = [Result(f"v{place}", 0, {}, evaluation(step=0.93 + place / 500)) for place in range(20)]
+def test_times_that_lie_close_have_even_marks(evaluation: Evaluate) -> None:
+    """And a scale of colours says its ends."""
+    results = [Result(f"v{place}", 0, {}, evaluation(step=0.93 + place / 64)) for place in range(17)]
     study = Study("pool", "?", "pool", [result.cell for result in results])
     summary = summarise(results, [study], Provenance({}, []))
     (points,) = figures.scatter(summary, summary["studies"]["pool"], ACCURACY, CONSISTENCY, SPEED).data
-    assert 1 < len(points.marker.colorbar.tickvals) <= 4
+    assert points.marker.colorbar.ticktext == ("0.93", "1.18")
+    assert points.marker.colorbar.tickvals == (min(points.marker.color), max(points.marker.color))
+    axis = figures.scatter(summary, summary["studies"]["pool"], SPEED, ACCURACY).layout.xaxis
+    assert axis.tickvals == pytest.approx((0.9, 0.95, 1, 1.05, 1.1, 1.15, 1.2))
 
 
 def test_equal_times_have_a_scale(evaluation: Evaluate) -> None:

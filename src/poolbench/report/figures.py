@@ -21,8 +21,8 @@ from poolbench.report.summary import Json, estimated
 POINT = "#3b7dd8"
 MUTED = "#8b8f98"
 MAP_SCALE = "Cividis"
-MARKS, SHADES = 8, 4
-"""How many numbers at most stand on a logarithmic axis and on a scale of colours, which is shorter."""
+MARKS = 8
+"""Of a logarithmic axis, at most."""
 LABELLED = 14
 """Up to how many points each has its name beside it."""
 
@@ -84,30 +84,33 @@ def _axis(places: Sequence[float], key: str) -> dict[str, Any]:
     """An axis that keeps the means apart; bars longer than that leave the plot."""
     room = 0.18 * (max(places) - min(places) or 0.1)
     ends = {"range": [min(places) - room, max(places) + room]}
-    return ends | ({"type": "log", **_marks(*ends["range"], MARKS)} if metric(key).timed else {})
+    return ends | ({"type": "log", **_marks(*ends["range"])} if metric(key).timed else {})
 
 
-def _marks(low: float, high: float, most: int) -> dict[str, Any]:
+def _marks(low: float, high: float) -> dict[str, Any]:
     """Some numbers on a logarithmic axis between two powers of ten, as round as they can be."""
-    for factors in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), [number / 100 for number in range(100, 1000)]):
-        numbers = [factor * 10.0**power for power in range(-3, 7) for factor in factors]
+    powers = range(-6, 7)
+    for factors in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        numbers = [factor * 10.0**power for power in powers for factor in factors]
         shown = [number for number in numbers if low <= math.log10(number) <= high]
         if len(shown) > 1:
             break
-    shown = shown[:: max(math.ceil(len(shown) / most), 1)]
+    else:  # so near each other that they are as good as a plain axis
+        first, last = 10**low, 10**high
+        steps = (factor * 10.0**power for power in powers for factor in (1, 2, 5))
+        step = next(step for step in steps if (last - first) / step < MARKS)
+        shown = [number * step for number in range(math.ceil(first / step), math.floor(last / step) + 1)]
+    shown = shown[:: max(math.ceil(len(shown) / MARKS), 1)]
     return {"tickvals": shown, "ticktext": [f"{number:,g}" for number in shown]}
 
 
 def _shading(summary: Json, cells: Sequence[str], key: str | None) -> dict[str, Any]:
     if key is None:
         return {"color": POINT}
-    shades = [_along(_shown(summary, cell, key)[0], key) for cell in cells]
-    marks: dict[str, Any] = {"nticks": SHADES}
-    if metric(key).timed:
-        marks = _marks(min(shades), max(shades), SHADES)
-        marks["tickvals"] = [math.log10(number) for number in marks["tickvals"]]
+    values = [_shown(summary, cell, key)[0] for cell in cells]
+    ends = sorted({min(values), max(values)})
     return {
-        "color": shades,
+        "color": [_along(value, key) for value in values],
         "colorscale": MAP_SCALE,
         "reversescale": not metric(key).higher_is_better,
         "showscale": True,
@@ -122,7 +125,8 @@ def _shading(summary: Json, cells: Sequence[str], key: str | None) -> dict[str, 
             "yanchor": "bottom",
             "ypad": 0,
             "outlinewidth": 0,
-            **marks,
+            "tickvals": [_along(end, key) for end in ends],
+            "ticktext": [f"{end:,.{metric(key).digits}f}" for end in ends],
         },
     }
 
