@@ -139,12 +139,13 @@ class Blurred(Local):
     ) -> None:
         super().__init__(kernel_size, stride, padding)
         self.dense = self.dense_type(kernel_size, 1, padding)
+        self.dense_window = self.dense.window  # found sooner than in a module: of a small map that is a part of the time
         self.low_pass = LowPass(binomial(filter_size), self.window.stride, border)
 
     def forward(self, x: Tensor) -> Tensor:
         low_pass = self.low_pass
         return native.blurred(
-            self.name, x, self.dense.window, low_pass.taps, low_pass.stride, low_pass.border, self._formula
+            self.name, x, self.dense_window, low_pass.taps, low_pass.stride, low_pass.border, self._formula
         )
 
     def _formula(self, x: Tensor, taps: Tensor) -> Tensor:

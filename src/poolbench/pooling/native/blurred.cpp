@@ -58,33 +58,37 @@ void Blurred::forward(const void* x, void* y, i64 begin, i64 end) const {
         using A = decltype(a);
         using Out = decltype(out);
         const i64 pixels = dense.maps.h * dense.maps.w, results = blur.window.oh * blur.window.ow;
+        const Filter<A> filter(*this);
         if (planar()) {
-            const BlurredPlanes<A, Out> planes(*this, false);
+            const BlurredPlanes<A, Out> planes(*this, filter, false, false);
             for (i64 plane = begin; plane < end; plane++)
                 planes.forward((const Out*)x + plane * pixels, (Out*)y + plane * results);
             return;
         }
         const Slabs<A, Out> slabs(dense.maps, threads);
-        BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)y), false);
-        const bool fits = std::is_same_v<A, float> && BlurredMaxima<A>::fits(*this, any.filter);
+        const bool past = slabs.streams((Out*)y);
+        const bool fits = std::is_same_v<A, float> && BlurredMaxima<A>::fits(*this, filter);
         const i64 rows = fits ? rows_held(slabs, dense.maps, dense.window.kh) : 0;
-        const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, rows, any.past);
+        std::optional<BlurredMaxima<A>> fused;
+        if (fits) fused.emplace(*this, filter, slabs.lanes, rows, past);
         Copy<A, Out> taken(slabs, pixels, rows * dense.maps.w), given(slabs, results, results);
-        std::optional<Copy<A, Out>> all;  // for what is not fused
+        std::optional<BlurredPixels<A>> any;  // for what is not fused
+        std::optional<Copy<A, Out>> all;
         for (i64 slab = begin; slab < end; slab++) {
             const A* from = taken.from(x, slab);
             A* to = given.to(y, slab);
-            const bool done = fits && fused.forward(from, to, [&](i64 until) { taken.take(x, until); },
+            const bool done = fused && fused->forward(from, to, [&](i64 until) { taken.take(x, until); },
                 [&](i64 until) { given.give(y, until); });
             if (done) continue;
-            if (any.past) settled();
+            if (past) settled();
+            if (!any) any.emplace(*this, filter, slabs.lanes, past, false);
             if (!all) all.emplace(slabs, pixels, pixels);
             from = all->from(x, slab);
             all->take(x, pixels);
-            any.forward(from, given.to(y, slab));
+            any->forward(from, given.to(y, slab));
             given.give(y, results);
         }
-        if (any.past) settled();
+        if (past) settled();
     });
 }
 
@@ -93,37 +97,42 @@ void Blurred::backward(const void* x, const void* g, void* to, i64 begin, i64 en
         using A = decltype(a);
         using Out = decltype(out);
         const i64 pixels = dense.maps.h * dense.maps.w, results = blur.window.oh * blur.window.ow;
+        const Filter<A> filter(*this);
         if (planar()) {
             const Maps& m = dense.maps;
-            const BlurredPlanes<A, Out> planes(*this, streams<A>((Out*)to, m.numbers(), m.w, Order::in_turn));
+            const bool past = streams<A>((Out*)to, m.numbers(), m.w, Order::in_turn);
+            const BlurredPlanes<A, Out> planes(*this, filter, past, true);
             for (i64 plane = begin; plane < end; plane++)
                 planes.backward((const Out*)g + plane * results, (Out*)to + plane * pixels);
-            if (planes.past) settled();
+            if (past) settled();
             return;
         }
         const Slabs<A, Out> slabs(dense.maps, threads);
-        BlurredPixels<A> any(*this, slabs.lanes, slabs.streams((Out*)to), true);
+        const bool past = slabs.streams((Out*)to);
         const bool fits =
-            std::is_same_v<A, float> && maximum && dense.window.kh > 1 && BlurredMaxima<A>::fits(*this, any.filter);
+            std::is_same_v<A, float> && maximum && dense.window.kh > 1 && BlurredMaxima<A>::fits(*this, filter);
         const i64 rows = fits ? rows_held(slabs, dense.maps, dense.window.kh) : 0, held = rows * dense.maps.w;
-        const BlurredMaxima<A> fused(*this, any.filter, slabs.lanes, rows, any.past);
+        std::optional<BlurredMaxima<A>> fused;
+        if (fits) fused.emplace(*this, filter, slabs.lanes, rows, past);
         Copy<A, Out> taken(slabs, pixels, held), gradient(slabs, results, results), given(slabs, pixels, held);
+        std::optional<BlurredPixels<A>> any;
         std::optional<Copy<A, Out>> all, made;
         for (i64 slab = begin; slab < end; slab++) {
             const A *from = fits ? taken.from(x, slab) : nullptr, *back = gradient.from(g, slab);
             A* into = given.to(to, slab);
-            const bool done = fits && fused.backward(from, back, into, [&](i64 until) { taken.take(x, until); },
+            const bool done = fused && fused->backward(from, back, into, [&](i64 until) { taken.take(x, until); },
                 [&](i64 until) { gradient.take(g, until); }, [&](i64 until) { given.give(to, until); });
             if (done) continue;
-            if (any.past) settled();
+            if (past) settled();
+            if (!any) any.emplace(*this, filter, slabs.lanes, past, true);
             if (maximum && !all) all.emplace(slabs, pixels, pixels);
             if (maximum) from = all->from(x, slab);
             if (maximum) all->take(x, pixels);
             if (!made) made.emplace(slabs, pixels, pixels);
             gradient.take(g, results);
-            any.backward(from, back, made->to(to, slab));
+            any->backward(from, back, made->to(to, slab));
             made->give(to, pixels);
         }
-        if (any.past) settled();
+        if (past) settled();
     });
 }

@@ -22,35 +22,35 @@ template <class A> struct Ring {
 template <class A> struct BlurredPixels {
     static constexpr i64 CACHED = 1 << 14;  // bytes of what lies between
     const Blurred& task;
+    const Filter<A>& filter;
     const i64 lanes;
     const bool past;  // what comes out is written past the caches
     const Maps& m = task.dense.maps;
     const Window& k = task.dense.window;
     const Window& f = task.blur.window;
-    const Members<A> members{k, m};
-    const Filter<A> filter{task, members};
-    const i64 wide = std::max(filter.w, f.ow) * lanes;
-    const i64 chunk = task.maximum ? 1 : std::max<i64>(1, CACHED / i64(sizeof(A)) / wide);
-    const Aligned<A> between{room<A>(chunk * wide)};
-    const std::vector<Terms<A>> rows{places(filter.down, filter.w)}, rows_back{places(filter.down_back, f.ow)},
-        columns{places(filter.across, 1)}, columns_back{places(filter.across_back, 1)};
-    const std::vector<Member> down_members{members_of(filter.down, 1, f.oh)},
-        back_members{members_of(filter.down_back, f.sh, filter.h)};
+    const Way down, across;
+    const i64 row;    // numbers of one of what is filtered
+    const i64 chunk;  // rows
+    const Aligned<A> between{room<A>(chunk * std::max(filter.w, f.ow) * lanes)};
+    const std::vector<Terms<A>> rows{places(down, row)}, columns{places(across, lanes)};
+    const std::vector<Member> row_members{members_of(down)};
     Task slid = task.dense;
     Ring<A> ring;
     Ring<u8> positions;
     Terms<A> terms;
 
     // A filter meets rows beside each other; on a torus, or a map smaller than it, any.
-    BlurredPixels(const Blurred& task, i64 lanes, bool past, bool backward)
-        : task(task), lanes(lanes), past(past),
+    BlurredPixels(const Blurred& task, const Filter<A>& filter, i64 lanes, bool past, bool backward)
+        : task(task), filter(filter), lanes(lanes), past(past), down(filter.down(backward)),
+          across(filter.across(backward)), row((backward ? f.ow : filter.w) * lanes),
+          chunk(task.maximum ? 1 : std::clamp<i64>(CACHED / i64(sizeof(A)) / row, 1, down.links.of.size())),
           ring(!task.maximum ? 0 : backward ? k.kh : f.border == 3 ? k.oh : std::min<i64>(k.oh, task.taps.size()),
               k.ow * lanes),
           positions(backward ? ring.slots : 0, k.ow * lanes) {
         slid.maps = {1, lanes, m.h, m.w, true};
     }
-    std::vector<Terms<A>> places(const std::vector<Group>& groups, i64 pixels) const {
-        return Terms<A>::of(groups, [&](i64 place) { return place * pixels * lanes; });
+    static std::vector<Terms<A>> places(const Way& way, i64 step) {
+        return Terms<A>::of(way.groups, [&](i64 place) { return place * step; });
     }
 
     // Row i of the maxima, and where each lies, if Op keeps that.
@@ -66,32 +66,31 @@ template <class A> struct BlurredPixels {
             });
         });
     }
-    // So many rows of what lies between, by the groups of their columns, whose places lie `period` apart and are made of
-    // what lies `shift` apart.
-    void across(const std::vector<Group>& groups, const std::vector<Terms<A>>& terms, i64 period, i64 shift, i64 number,
-        i64 from_row, A* to, i64 to_row, bool past) const {
+    // So many rows of what lies between, by the groups of their columns.
+    void add_columns(i64 number, A* to, i64 to_row, bool past) const {
+        const auto& [_, period, shift, groups] = across;
         for (size_t i = 0; i < groups.size(); i++) {
             A* into = to + groups[i].first * lanes;
             Sums<A>{between.get(), into, lanes, groups[i].number, shift * lanes, period * lanes, past, 0, 0, number,
-                from_row, to_row}.run(terms[i]);
+                row, to_row}.run(columns[i]);
         }
     }
-    // Rows of what lies between, from `begin` to below `end`, by their groups: so many numbers each.
-    void down(const std::vector<Group>& groups, const std::vector<Member>& members, const std::vector<Terms<A>>& terms,
-        i64 period, i64 shift, i64 begin, i64 end, const A* from, i64 row) const {
+    // Rows of what lies between, from `begin` to below `end`, by their groups.
+    void add_rows(i64 begin, i64 end, const A* from) const {
+        const auto& [_, period, shift, groups] = down;
         for (i64 i = begin; i < end; i++) {
-            const auto [group, number] = members[i];
+            const auto [group, number] = row_members[i];
             if (number > 0 && i - period >= begin) continue;  // made with that row
             const auto& links = *groups[group].links;
             const i64 most = end - i <= period ? 1 : std::min(groups[group].number - number, (end - i + period - 1) / period);
             const i64 next = links.empty() ? 0 : (links.back().from + 1) * row;
             Sums<A>{from + number * shift * row, between.get() + (i - begin) * row, row, most, shift * row,
-                period * row, false, next, shift}.run(terms[group]);
+                period * row, false, next, shift}.run(rows[group]);
         }
     }
     void forward(const A* x, A* y) {
         ring.clear();
-        const i64 row = filter.w * lanes, result = f.ow * lanes;
+        const i64 result = f.ow * lanes;
         for (i64 i = 0; i < f.oh; i += chunk) {
             const i64 end = std::min(i + chunk, f.oh);
             if (task.maximum) {
@@ -100,9 +99,9 @@ template <class A> struct BlurredPixels {
                 terms.set(filter.rows.of[i], [&](i64 from) { return ring.place(from); });
                 Sums<A>{ring.memory.get(), between.get(), row, 1, 0, 0}.run(terms);
             } else {
-                down(filter.down, down_members, rows, 1, f.sh, i, end, x, row);
+                add_rows(i, end, x);
             }
-            across(filter.across, columns, 1, f.sw, end - i, row, y + i * result, result, past);
+            add_columns(end - i, y + i * result, result, past);
         }
     }
     // The gradient of the maxima is made row by row, and each of the input's positions gathers its own from it.
@@ -136,8 +135,8 @@ template <class A> struct BlurredPixels {
     }
     // Rows of the gradient of what was filtered.
     void back(const A* g, i64 begin, i64 end, A* to, bool past) const {
-        down(filter.down_back, back_members, rows_back, f.sh, 1, begin, end, g, f.ow * lanes);
-        across(filter.across_back, columns_back, f.sw, 1, end - begin, f.ow * lanes, to, filter.w * lanes, past);
+        add_rows(begin, end, g);
+        add_columns(end - begin, to, filter.w * lanes, past);
     }
     template <int N> INLINE void gather(const Taps& taps, A* to, i64 length) const {
         constexpr int L = Lanes<A>::count;

@@ -10,17 +10,18 @@ template <class A, class Out> struct BlurredPlanes {
     const Blurred& task;
     const Maps& m = task.dense.maps;
     const Window& f = task.blur.window;
-    const Members<A> members{task.dense.window, m};
-    const Filter<A> filter{task, members};
-    const std::vector<Picks<A>> columns{picks(filter.columns)}, columns_back{picks(filter.columns_back)};
-    const std::vector<Terms<A>> rows{Terms<A>::of(filter.down, [&](i64 row) { return row * m.w; })},
-        rows_back{Terms<A>::of(filter.down_back, [&](i64 row) { return row * f.ow; })};
+    const Way down;
+    const i64 row;  // numbers of one of what is filtered
+    const std::vector<Picks<A>> columns;
+    const std::vector<Terms<A>> rows{Terms<A>::of(down.groups, [&](i64 place) { return place * row; })};
     const bool past;     // the gradient of the plane is written past the caches,
     const i64 together;  // so many rows at a time: their lines are whole, and written one after the other
     const Aligned<Out> held{room<Out>(past ? together * m.w : 0)};
 
-    BlurredPlanes(const Blurred& task, bool past)
-        : task(task), past(past), together(2 * std::max<i64>(1, HELD / i64(2 * m.w * sizeof(Out)))) {}
+    BlurredPlanes(const Blurred& task, const Filter<A>& filter, bool past, bool backward)
+        : task(task), down(filter.down(backward)), row(backward ? f.ow : m.w),
+          columns(picks(filter.across(backward).links)), past(past),
+          together(2 * std::max<i64>(1, HELD / i64(2 * m.w * sizeof(Out)))) {}
     // The last weight in halves, if a place is made of fewer numbers: one of zero would make NaN of infinity.
     static std::vector<Picks<A>> picks(const Links& links) {
         return Picks<A>::all(links.of, 0, [](auto& terms, size_t count) {
@@ -31,11 +32,11 @@ template <class A, class Out> struct BlurredPlanes {
         });
     }
     void forward(const Out* x, Out* y) const {
-        make(columns, filter.down, rows, 1, x, f.sh * m.w, y, f.ow, 0, f.oh);
+        make(x, y, f.ow, 0, f.oh);
     }
     void backward(const Out* g, Out* to) const {
         auto back = [&](Out* to, i64 begin, i64 end) {
-            make(columns_back, filter.down_back, rows_back, f.sh, g, f.ow, to, m.w, begin, end);
+            make(g, to, m.w, begin, end);
         };
         if (!past) return back(to, 0, m.h);
         for (i64 begin = 0; begin < m.h; begin += together) {
@@ -46,19 +47,19 @@ template <class A, class Out> struct BlurredPlanes {
             });
         }
     }
-    // Rows from `begin` to below `end`, block by block, by their groups, whose rows lie `period` apart and are made of
-    // what lies `from_step` apart.
-    void make(const std::vector<Picks<A>>& blocks, const std::vector<Group>& groups, const std::vector<Terms<A>>& terms,
-        i64 period, const Out* from, i64 from_step, Out* to, i64 row, i64 begin, i64 end) const {
-        for (const auto& block : blocks)
+    // Rows from `begin` to below `end`, so wide, block by block and by their groups.
+    void make(const Out* from, Out* to, i64 width, i64 begin, i64 end) const {
+        const auto& [_, period, shift, groups] = down;
+        const i64 from_step = shift * row;
+        for (const auto& block : columns)
             for (size_t i = 0; i < groups.size(); i++) {
                 auto before = [&](i64 place) {
                     return std::clamp<i64>((place - groups[i].first + period - 1) / period, 0, groups[i].number);
                 };
                 const i64 low = before(begin), high = before(end);
                 if (low == high) continue;
-                combine(block, terms[i], from + low * from_step, from_step,
-                    to + (groups[i].first + low * period - begin) * row, period * row, high - low);
+                combine(block, rows[i], from + low * from_step, from_step,
+                    to + (groups[i].first + low * period - begin) * width, period * width, high - low);
             }
     }
     // Rows of a block; those that follow are asked for.

@@ -1,8 +1,6 @@
 // A separable filter at a stride, perhaps of means, as sums of rows and of columns, forward and backward.
 #pragma once
 
-#include <map>
-
 #include "blurred.h"
 #include "picks.h"
 
@@ -10,10 +8,12 @@
 struct Links {
     Linked of;
 
-    explicit Links(i64 count) : of(count) {}
+    explicit Links(i64 count, i64 most = 0) : of(count) {
+        for (auto& links : of) links.reserve(most);
+    }
 
     static Links filter(i64 count, i64 stride, i64 before, const std::vector<double>& taps, const Window& window, i64 size) {
-        Links made(count);
+        Links made(count, taps.size());
         for (i64 i = 0; i < count; i++)
             for (i64 t = 0; t < i64(taps.size()); t++) {
                 i64 from = window.source(i * stride - before + t, size);
@@ -22,20 +22,25 @@ struct Links {
         return made;
     }
     template <class A> static Links means(i64 count, i64 before, i64 kernel, const A* members, i64 size) {
-        Links made(count);
+        Links made(count, kernel);
         for (i64 i = 0; i < count; i++)
             for (i64 from = std::max<i64>(0, i - before); from < std::min(size, i - before + kernel); from++)
                 made.of[i].push_back({from, 1 / double(members[i])});
         return made;
     }
-    // These of what the others make.
+    // These of what the others make, each place but once, in their order.
     Links after(const Links& others) const {
         Links made(of.size());
         for (size_t i = 0; i < of.size(); i++) {
-            std::map<i64, double> weights;
+            auto& links = made.of[i];
             for (auto [through, weight] : of[i])
-                for (auto [from, part] : others.of[through]) weights[from] += weight * part;
-            for (auto [from, weight] : weights) made.of[i].push_back({from, weight});
+                for (auto [from, part] : others.of[through]) {
+                    auto at = std::lower_bound(links.begin(), links.end(), from, [](Link link, i64 place) {
+                        return link.from < place;
+                    });
+                    if (at == links.end() || at->from != from) at = links.insert(at, {from, 0});
+                    at->value += weight * part;
+                }
         }
         return made;
     }
@@ -72,14 +77,22 @@ inline std::vector<Group> grouped(const Links& links, i64 period, i64 shift) {
     return found;
 }
 
+// How the places of an axis come out: their links, and by groups, whose places lie `period` apart and are made of what lies
+// `shift` apart.
+struct Way {
+    const Links links;
+    const i64 period, shift;
+    const std::vector<Group> groups{grouped(links, period, shift)};
+};
+
 // Of each place its group, and which one of it it is.
 struct Member {
     i64 group, number;
 };
-inline std::vector<Member> members_of(const std::vector<Group>& groups, i64 period, i64 count) {
-    std::vector<Member> found(count);
-    for (i64 group = 0; group < i64(groups.size()); group++)
-        for (i64 i = 0; i < groups[group].number; i++) found[groups[group].first + i * period] = {group, i};
+inline std::vector<Member> members_of(const Way& way) {
+    std::vector<Member> found(way.links.of.size());
+    for (i64 group = 0; group < i64(way.groups.size()); group++)
+        for (i64 i = 0; i < way.groups[group].number; i++) found[way.groups[group].first + i * way.period] = {group, i};
     return found;
 }
 
@@ -91,6 +104,8 @@ template <class A> struct Terms {
     template <class At> void set(const std::vector<Link>& links, At at) {
         offset.clear();
         weight.clear();
+        offset.reserve(links.size());
+        weight.reserve(links.size());
         for (auto link : links) {
             offset.push_back(at(link.from));
             weight.push_back(A(link.value));
@@ -150,7 +165,7 @@ template <class A> struct Sums {
     A* to;
     i64 length, repeat, from_step, to_step;
     bool past = false;       // the caches
-    i64 next = 0, rows = 0;  // from where on so many rows of this length are to be read soon
+    i64 next = 0, rows = 0;  // from where on so many rows of this length are to be read soon; two are asked for
     i64 again = 1, from_skip = 0, to_skip = 0;
 
     void run(const Terms<A>& terms) const {
@@ -166,7 +181,8 @@ template <class A> struct Sums {
         const i64 soon = next, ahead = rows;
         const bool streams = past;
         auto fetch = [&](i64 at) INLINED {
-            for (i64 i = 0; i < ahead; i++) __builtin_prefetch(source + soon + i * numbers + at);
+            if (ahead > 0) __builtin_prefetch(source + soon + at);
+            if (ahead > 1) __builtin_prefetch(source + soon + numbers + at);
         };
         for (i64 i = 0; i < turns; i++, source += source_step, target += target_step) {
             i64 at = 0;
@@ -185,18 +201,19 @@ template <class A> struct Sums {
 template <class A> struct Filter {
     const Window &f, &k;
     const i64 h, w;  // of that map
-    const Links rows, columns, rows_back{rows.back(h)}, columns_back{columns.back(w)};
-    const std::vector<Group> down{grouped(rows, 1, f.sh)}, down_back{grouped(rows_back, f.sh, 1)},
-        across{grouped(columns, 1, f.sw)}, across_back{grouped(columns_back, f.sw, 1)};
+    const Links rows, columns;
 
+    explicit Filter(const Blurred& task) : Filter(task, Members<A>(task.dense.window, task.dense.maps)) {}
     Filter(const Blurred& task, const Members<A>& members)
         : f(task.blur.window), k(task.dense.window), h(task.maximum ? k.oh : task.dense.maps.h),
           w(task.maximum ? k.ow : task.dense.maps.w),
           rows(links(task, Links::filter(f.oh, f.sh, f.top, task.taps, f, k.oh),
-              Links::means(k.oh, k.top, k.kh, members.rows.get(), h))),
+              [&] { return Links::means(k.oh, k.top, k.kh, members.rows.get(), h); })),
           columns(links(task, Links::filter(f.ow, f.sw, f.left, task.taps, f, k.ow),
-              Links::means(k.ow, k.left, k.kw, members.columns.get(), w))) {}
-    static Links links(const Blurred& task, const Links& filter, const Links& means) {
-        return task.maximum ? filter : filter.after(means);
+              [&] { return Links::means(k.ow, k.left, k.kw, members.columns.get(), w); })) {}
+    template <class Means> static Links links(const Blurred& task, const Links& filter, Means means) {
+        return task.maximum ? filter : filter.after(means());
     }
+    Way down(bool backward) const { return backward ? Way{rows.back(h), f.sh, 1} : Way{rows, 1, f.sh}; }
+    Way across(bool backward) const { return backward ? Way{columns.back(w), f.sw, 1} : Way{columns, 1, f.sw}; }
 };

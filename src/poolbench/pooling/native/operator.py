@@ -78,7 +78,8 @@ def blurred(
     (N, C, H, W) to (N, C, ⌈H / s⌉, ⌈W / s⌉): of their maxima (max_blur) or means (average_blur), and nothing of the map
     between is kept; or of the map itself (blur), in windows of one `PIXEL`.
     """
-    x, told = _told(name, x, dense, _filtered, (len(taps), stride, border), len(taps))
+    size = taps.shape[0]
+    x, told = _told(name, x, dense, _filtered, (size, stride, border), size)
     if told is None:
         return formula(x, taps)
     return _run(name, x, dense, told, lambda x: formula(x, taps), 0.0, wide(taps))

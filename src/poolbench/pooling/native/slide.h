@@ -53,6 +53,7 @@ template <class A, class Out> bool streams(const Out* to, i64 numbers, i64 row, 
 template <class A> using Aligned = std::unique_ptr<A[], decltype(&std::free)>;
 
 template <class A> Aligned<A> room(i64 size) {
+    if (size == 0) return {nullptr, &std::free};
     i64 bytes = (size * sizeof(A) + 2 * 64 + 63) / 64 * 64;
     Aligned<A> memory((A*)std::aligned_alloc(64, bytes), &std::free);
     std::memset(memory.get(), 0, bytes);
