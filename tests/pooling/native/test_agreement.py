@@ -210,6 +210,13 @@ def test_blurs_of_numbers_that_are_often_equal(
         agree(pooling.create(name, channels, border=border, **window), x)
 
 
+@pytest.mark.parametrize("width", [31, 32, 33])
+def test_a_torus_of_windows_wider_than_the_map(width: int) -> None:
+    """Its first and its last place are made of the same numbers."""
+    pool = pooling.create("average_blur", 3, kernel_size=2, stride=1, padding=1, border="circular")
+    agree(pool, torch.randn(2, 3, 8, width))
+
+
 @pytest.mark.parametrize("window", [{}, {"kernel_size": 3, "stride": 2, "padding": 1}], ids=["apart", "overlapping"])
 @pytest.mark.parametrize("p", [0.3, 0.5, 0.7, 1.0, 1.3, 1.5, 2.0, 2.5, 2.7, 3.0, 16.0, 19.0, 40.5])
 def test_powers_hold_from_the_smallest_numbers_to_the_largest(p: float, window: dict[str, int]) -> None:

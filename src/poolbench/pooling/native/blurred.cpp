@@ -42,7 +42,7 @@ template <class S> i64 rows_held(const S& slabs, const Maps& m, i64 kernel) {
 // what lies too far apart.
 bool Blurred::planar() const {
     const Window& k = dense.window;
-    const i64 reach = blur.window.border == 3 ? dense.maps.w : i64(taps.size()) + k.kw - 1;
+    const i64 reach = blur.window.border == 3 ? std::max(dense.maps.w, k.ow) : i64(taps.size()) + k.kw - 1;
     return !maximum && !dense.maps.last && dense.maps.w > 16 && reach <= 2 * WIDTH / (type == 1 ? 8 : 4);
 }
 
