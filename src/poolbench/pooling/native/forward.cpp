@@ -6,7 +6,9 @@
 #include "tiles.h"
 
 template <class Op, class A, class Out>
-void forward(const Task& task, const Out* x, Out* y, u8* position) {
+void forward(Task task, const Out* x, Out* y, u8* position) {
+    const typename Op::Tables tables(task.options);
+    task.options.tables = &tables;
     const Members<A> members(task.window, task.maps);
     if constexpr (Op::weighs && std::is_same_v<Out, float>)
         if (!task.apart())

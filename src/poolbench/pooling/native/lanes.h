@@ -466,6 +466,48 @@ INLINE Vec<float> raised(Vec<float> x, float p) {
 }
 #endif
 
+// |x|^p of many x: `raised`, or, where there are tables and p is above 0 and up to 5, a product of the powers of both halves of
+// the exponent, of the middle of the mantissa's sixteenth of an octave, and of 1 + r, whose binomial series is short. That is
+// of normal numbers; from p = 1 on also of 0, and infinite of infinite ones and NaN.
+struct Power {
+    double p;
+#ifdef OCTAVE
+    bool tabled;
+    Vec<float> high, low, middle;
+    float series[4];
+#endif
+
+    Power(double p, bool tabled) : p(p) {
+#ifdef OCTAVE
+        this->tabled = tabled;
+        for (int i = 0; tabled && i < 16; i++) {
+            const double exponent = 16 * (i - 7) * p;
+            high[i] = exponent < -126 || (i == 0 && p >= 1) ? 0 : float(std::exp2(exponent));
+            low[i] = float(std::exp2((i - 15) * p));
+            middle[i] = float(std::pow(double(octave.inverse[i]), -p));
+        }
+        double factor = 1;
+        for (int k = 0; k < 4; k++) series[k] = float(factor *= (p - k) / (k + 1));
+#endif
+    }
+    INLINE Vec<double> operator()(Vec<double> x) const { return raised(x, p); }
+    INLINE Vec<float> operator()(Vec<float> x) const {
+#ifdef OCTAVE
+        using U = Lanes<float>::U;
+        if (!tabled) return raised(x, float(p));
+        const auto mantissa = (Vec<float>)(((U)x & 0x7fffffu) | 0x3f800000u);
+        const auto r = mantissa * Octave::at(octave.inverse, (U)x >> 19) - 1.0f;
+        auto y = r * series[3] + series[2];
+        y = y * r + series[1];
+        y = y * r + series[0];
+        y = y * r + 1.0f;
+        return Octave::at(middle, (U)x >> 19) * Octave::at(low, (U)x >> 23) * Octave::at(high, (U)x >> 27) * y;
+#else
+        return raised(x, float(p));
+#endif
+    }
+};
+
 template <class V> INLINE V root(V x) {
     constexpr bool single = sizeof(x[0]) == 4;
 #if defined(__AVX512BW__)

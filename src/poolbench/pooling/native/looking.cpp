@@ -4,7 +4,9 @@
 #include "tiles.h"
 
 template <class Op, bool Add, class A, class Out>
-void backward(const Task& task, const Out* x, const Out* g, Out* to) {
+void backward(Task task, const Out* x, const Out* g, Out* to) {
+    const typename Op::Tables tables(task.options);
+    task.options.tables = &tables;
     const Members<A> members(task.window, task.maps);
     if constexpr (Op::weighs && Add && std::is_same_v<Out, float>) {
         const Gather<A> gather(task, members);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 
 #include "lanes.h"
 
@@ -13,12 +14,12 @@ constexpr double INF = std::numeric_limits<double>::infinity();
 struct Options {
     double number = 0;              // p, or the share of the maximum
     const void* shares = nullptr;   // of each position, in this picture
+    const void* tables = nullptr;   // the operator's own, for its number
 };
-// With a number that the compiler knows, in halves; or of which it knows that it is no such one.
+// With a number that the compiler knows, in halves.
 template <int halves> struct Known : Options {
     static constexpr double number = halves / 2.0;
 };
-struct Uneven : Options {};
 
 struct Operator {
     static constexpr bool keeps = false;   // the position of each window, for the backward pass
@@ -27,6 +28,10 @@ struct Operator {
     static constexpr bool weighs = false;  // each value alone, as weighed.h says
     static constexpr bool unrolls = true;  // is compiled apart for 2x2 and 3x3 windows
     static constexpr double padding = 0;   // what lies outside of the map, where it is not left out
+    // What is made once for the options.
+    struct Tables {
+        explicit Tables(const Options&) {}
+    };
     // f(options), or of a type that says more of them.
     template <class F> INLINE static void typed(const Options& o, F f) { f(o); }
     // Whether a window takes the processor longer than memory, so that it does not come to see what it will read next.
@@ -248,6 +253,21 @@ struct Lp : Looks {
     template <class A> static constexpr A low = std::numeric_limits<A>::min() * 0x1p40;
     template <class A> static constexpr A high = std::numeric_limits<A>::max() / 4;
 
+    struct Powers {
+        Power value, weight, root;
+        explicit Powers(double p) : Powers(p, 1 < p && p <= 5) {}
+        Powers(double p, bool tabled) : value(p, tabled), weight(p - 1, tabled), root(1 / p, tabled) {}
+    };
+    struct Tables {
+        std::optional<Powers> powers;  // if p is no half: those are multiplied
+
+        explicit Tables(const Options& o) {
+            if (2 * o.number != std::floor(2 * o.number)) powers.emplace(o.number);
+        }
+    };
+    struct Uneven : Options {
+        const Powers& powers;
+    };
     template <class O> static constexpr bool uneven = std::is_same_v<O, Uneven>;
     // x^q of what is positive, and that of what is infinite or no number.
     template <class A, class O> INLINE static Vec<A> raise(const O&, Vec<A> x, A q) {
@@ -262,10 +282,15 @@ struct Lp : Looks {
     template <bool Weigh, class A, class O>
     INLINE static void weigh(const O& o, Vec<A> x, Vec<A>& weight, Vec<A>& product) {
         if constexpr (uneven<O> && !Weigh) {
-            weight = product = raised(x, A(o.number));
+            weight = product = o.powers.value(x);
             return;
         }
-        const Vec<A> v = magnitude<A>(x), part = square(o) ? v : raise<A>(o, v, A(o.number - 1));
+        const Vec<A> v = magnitude<A>(x);
+        Vec<A> part = v;
+        if constexpr (uneven<O>)
+            part = o.powers.weight(o.number < 1 ? larger<A>(splat<A>(std::numeric_limits<A>::min()), v) : v);
+        else if (!square(o))
+            part = raise<A>(o, v, A(o.number - 1));
         weight = square(o) ? x : signed_as<A>(x, part);
         product = square(o) ? x * x : part * v;
     }
@@ -285,7 +310,7 @@ struct Lp : Looks {
         if (o.number == 2) return f(Known<4>{o});
         if (o.number == 2.5) return f(Known<5>{o});
         if (o.number == 3) return f(Known<6>{o});
-        if (2 * o.number != std::floor(2 * o.number)) return f(Uneven{o});
+        if (const auto& powers = static_cast<const Tables*>(o.tables)->powers) return f(Uneven{o, *powers});
         f(o);
     }
     template <class O> static constexpr bool slow = !std::is_same_v<O, Known<4>>;
@@ -339,7 +364,7 @@ struct Lp : Looks {
     }
     template <class A> INLINE static Mask<A> beyond(Vec<A> sum) { return (sum < low<A>) | ~(sum <= high<A>); }
     template <class A, class O> INLINE static Vec<A> root_of(const O& o, Vec<A> mean) {
-        if constexpr (uneven<O>) return raised(mean, A(1 / o.number));
+        if constexpr (uneven<O>) return mean == 0 ? Vec<A>{} : o.powers.root(mean);
         return square(o) ? root(mean) : mean == 0 ? Vec<A>{} : raise<A>(o, mean, A(1 / o.number));
     }
     // dy / d|x|^p by p, of each position; none of a window of zeros.
@@ -376,8 +401,13 @@ struct Lp : Looks {
     template <class A> APART static void scaled_backward(const Options& o, Vec<A>* x, int count, Vec<A> each, Vec<A> g) {
         Vec<A> scale, mean = scaled_average<A>(o, x, count, each, scale);
         g = share<A>(o, g * each, mean);
-        for (int t = 0; t < count; t++)
-            x[t] = signed_as<A>(x[t], g * raise_any<A>(o, magnitude<A>(x[t]) / scale, A(o.number - 1)));
+        const A q = o.number - 1;
+        for (int t = 0; t < count; t++) {
+            const Vec<A> v = magnitude<A>(x[t]);
+            const Vec<A> weight =  // v / scale may vanish, but not what a small power makes of it
+                std::abs(q) < 1 ? raise_any<A>(o, v, q) * raise_any<A>(o, scale, -q) : raise_any<A>(o, v / scale, q);
+            x[t] = signed_as<A>(x[t], g * weight);
+        }
     }
 };
 
