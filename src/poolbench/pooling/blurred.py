@@ -139,7 +139,8 @@ class Blurred(Local):
     ) -> None:
         super().__init__(kernel_size, stride, padding)
         self.dense = self.dense_type(kernel_size, 1, padding)
-        self.dense_window = self.dense.window  # found sooner than in a module: of a small map that is a part of the time
+        # To look for it in a module would take a part of the time that a small map does.
+        self.dense_window = self.dense.window
         self.low_pass = LowPass(binomial(filter_size), self.window.stride, border)
 
     def forward(self, x: Tensor) -> Tensor:
