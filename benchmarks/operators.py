@@ -5,13 +5,16 @@
     python benchmarks/operators.py --device cuda      # on a GPU, after which the folder is called
 
 One thread. Candidates take turns, so that whatever else the machine does falls on all of them alike; a ratio is the
-median over turns, at several places in memory. The floor is what memory costs: the input read once and the output
-written once, and for the backward pass the output's gradient read once and the input's written once. The forward pass
-alone is timed in evaluation; forward and backward together in training. On a GPU batches are larger, since its caches
-would hold them else, its own time is taken without that of the host, and the floor is a copy of as many bytes.
+median over turns, at several places in memory. Between one place and the next all the others are timed: for minutes
+neighbours may keep the caches of a machine busy, and that should not fall on one operator alone. The floor is what
+memory costs: the input read once and the output written once, and for the backward pass the output's gradient read once
+and the input's written once. The forward pass alone is timed in evaluation; forward and backward together in training.
+On a GPU batches are larger, since its caches would hold them else, its own time is taken without that of the host, and
+the floor is a copy of as many bytes.
 """
 
 import argparse
+import itertools
 import math
 import os
 import random
@@ -80,6 +83,8 @@ AHEAD = 5_000_000
 """Cycles of a GPU that its host has to launch a pass: some milliseconds."""
 
 Builder = Callable[[int, Shape], nn.Module]
+Times = dict[str, list[float]]
+"""Seconds of each candidate, in turns."""
 
 
 def peer(path: str, *arguments: object, **options: object) -> nn.Module:
@@ -162,18 +167,22 @@ class Case:
         """The operator, and its options if they are not the defaults."""
         return ", ".join([self.operator, *(f"{name} = {value:g}" for name, value in self.options.items())])
 
+    @property
+    def compiled(self) -> bool:
+        """Whether it is timed beside its formula too."""
+        return pooling.spec(self.operator).kind == "local" and pooling.backend().name == "native"
+
     def input(self) -> Tensor:
         """Random numbers."""
         x = torch.rand(self.shape.size, device=self.device)
         return x.contiguous(memory_format=LAYOUTS[self.layout]) if x.ndim == 4 else x
 
 
-def measure(case: Case, seconds: float) -> Row:
-    """Time one operator and its peers; each comparison lasts about so many seconds."""
+def modules_of(case: Case) -> dict[str, nn.Module]:
+    """The operator and, without options, its peers, by name."""
     torch.manual_seed(0)
     name, shape, spec = case.operator, case.shape, pooling.spec(case.operator)
     channels = shape.size[-1] if spec.kind == "token" else shape.size[1]
-    boxes = region_boxes(case) if spec.kind == "region" else ()
     window = {}
     if "kernel_size" in spec.options and spec.options["kernel_size"].default == 2:
         window = {"kernel_size": shape.kernel_size, "stride": shape.stride, "padding": shape.padding}
@@ -181,33 +190,45 @@ def measure(case: Case, seconds: float) -> Row:
     modules = {name: spec.build(channels, **window, **case.options)} | {
         each: build(channels, shape) for each, build in builders.items()
     }
-    modules = {each: module.to(case.device) for each, module in modules.items()}
-    milliseconds: dict[str, float] = {}
-    floors: dict[str, float] = {}
-    compiled = spec.kind == "local" and pooling.backend().name == "native"
-    peers: dict[str, dict[str, float]] = {each: {} for each in (*builders, *([FORMULA] if compiled else []))}
+    return {each: module.to(case.device) for each, module in modules.items()}
+
+
+def measure(case: Case, place: int, seconds: float) -> dict[str, Times]:
+    """Time one operator and its peers at one place in memory, by pass; each lasts about so many seconds."""
+    name, modules, boxes = case.operator, modules_of(case), region_boxes(case)
+    times = {}
     for each_pass in PASSES:
-        times: dict[str, list[float]] = {}
-        for place in range(PLACES[case.device]):
-            aside = torch.empty(place * 12_345)  # else the input would lie where it lay before
-            x = case.input()
-            candidates = {each: step(module, x, boxes, each_pass != "forward") for each, module in modules.items()}
-            if compiled:
-                candidates[FORMULA] = by_formula(candidates[name])
-            candidates["floor"] = floor(modules[name], x, boxes, each_pass != "forward")
-            for each, some in in_turns(candidates, seconds / PLACES[case.device], case.device).items():
-                times.setdefault(each, []).extend(some)
-            del aside
+        backward = each_pass != "forward"
+        aside = torch.empty(place * 12_345)  # else the input would lie where it lay before
+        x = case.input()
+        candidates = {each: step(module, x, boxes, backward) for each, module in modules.items()}
+        if case.compiled:
+            candidates[FORMULA] = by_formula(candidates[name])
+        candidates["floor"] = floor(modules[name], x, boxes, backward)
+        times[each_pass] = in_turns(candidates, seconds, case.device)
+        del aside
+    return times
+
+
+def row_of(case: Case, places: list[dict[str, Times]]) -> Row:
+    """What was measured at all places."""
+    name, boxes = case.operator, region_boxes(case)
+    milliseconds, floors = {}, {}
+    peers: dict[str, dict[str, float]] = {each: {} for each in places[0]["forward"] if each not in (name, "floor")}
+    for each_pass in PASSES:
+        times = {each: [turn for at in places for turn in at[each_pass][each]] for each in places[0][each_pass]}
         milliseconds[each_pass] = 1000 * statistics.median(times[name])
         floors[each_pass] = ratio(times[name], times["floor"])
         for each in peers:
             peers[each][each_pass] = ratio(times[name], times[each])
-    saved = saved_bytes(modules[name], case.input(), boxes) / math.prod(shape.size)
+    saved = saved_bytes(modules_of(case)[name], case.input(), boxes) / math.prod(case.shape.size)
     return Row(case.title, case.label, case.layout, milliseconds, floors, peers, saved)
 
 
-def region_boxes(case: Case) -> tuple[Tensor]:
-    """Boxes spread over the maps of a batch."""
+def region_boxes(case: Case) -> tuple[Tensor, ...]:
+    """Boxes spread over the maps of a batch, for an operator that takes them."""
+    if pooling.spec(case.operator).kind != "region":
+        return ()
     pictures, *_, side = case.shape.size
     corner = torch.rand(BOXES, 2) * side / 2
     picture = torch.arange(BOXES) % pictures
@@ -269,12 +290,12 @@ def floor(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool)
     return stream
 
 
-def in_turns(candidates: dict[str, Callable[[], None]], seconds: float, device: str) -> dict[str, list[float]]:
+def in_turns(candidates: dict[str, Callable[[], None]], seconds: float, device: str) -> Times:
     """Times of every candidate, in turns of another order each, since a candidate leaves the caches to the next.
 
     At least three turns, at most a hundred.
     """
-    times: dict[str, list[float]] = {name: [] for name in candidates}
+    times: Times = {name: [] for name in candidates}
     for run in candidates.values():
         run()
     started = time.perf_counter()
@@ -410,7 +431,13 @@ def main() -> int:
         for label, shape in SHAPES[spec.kind].items()
         for layout in LAYOUTS
     ]
-    rows = [measure(case, 0.05 if options.quick else 0.3) for case in track(cases, "Timing", console=console)]
+    places = PLACES[options.device]
+    seconds = (0.05 if options.quick else 0.3) / places
+    taken = [
+        measure(case, place, seconds)
+        for place, case in track([*itertools.product(range(places), cases)], "Timing", console=console)
+    ]
+    rows = [row_of(case, taken[number :: len(cases)]) for number, case in enumerate(cases)]
     console.print(Markdown(tables(rows)))
     if not options.quick:
         measured = environment(options.device)
