@@ -57,6 +57,8 @@ class Mixed(Local):
     2.75
     """
 
+    logit: nn.Parameter | None
+
     def __init__(
         self,
         channels: int,
@@ -73,14 +75,12 @@ class Mixed(Local):
             raise unknown("learned", learned, LEARNED)
         if not 0 <= weight <= 1:
             raise ValueError(f"weight must be from 0 to 1, got {weight}")
-        self.weight = weight
+        self.weight, self.logit = weight, None
         if learned != "no":
             if weight in (0, 1):
                 raise ValueError(f"weight must lie between 0 and 1 where it is learned, got {weight}")
             start = math.log(weight / (1 - weight))
             self.logit = nn.Parameter(torch.full((channels if learned == "channel" else 1, 1, 1), start))
-        else:
-            self.register_parameter("logit", None)
 
     @property
     def learned(self) -> dict[str, Tensor]:

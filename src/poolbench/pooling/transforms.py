@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch._C._functorch import TransformType, peek_interpreter_stack
 from torch.autograd import forward_ad
+from torch.compiler import is_compiling
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 P = ParamSpec("P")
@@ -39,7 +40,7 @@ def transformable(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
 def transforming() -> bool:
     """Whether torch.func, or forward-mode differentiation, is at work; torch.compile looks into functions itself."""
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return False
     innermost = peek_interpreter_stack()
     active = forward_ad._current_level >= 0 if innermost is None else innermost.key() != TransformType.Functionalize

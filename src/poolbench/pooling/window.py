@@ -23,7 +23,7 @@ def layout(x: Tensor) -> torch.memory_format:
 
 def wide(x: Tensor) -> Tensor:
     """`x` in the precision in which sums, powers and exponentials are computed: float32 at least."""
-    return x if x.dtype == torch.float64 else x.float()
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:

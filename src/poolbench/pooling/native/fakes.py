@@ -1,4 +1,4 @@
-"""The shapes that kernels give, for torch.compile, which runs none of them."""
+"""What torch is told of kernels besides: the shapes that they give, for torch.compile, which runs none of them."""
 
 import torch
 from torch import Tensor
@@ -7,21 +7,6 @@ from poolbench.pooling.native.plan import numbers_of
 
 KEEPS = ("max", "mixed", "coin", "stochastic")
 """Kernels that keep a byte of each window for the backward pass: which of its positions counts."""
-
-
-def register() -> None:
-    """Tell torch; the library is loaded."""
-    torch.library.register_fake("poolbench::slide")(slide)
-    torch.library.register_fake("poolbench::slide_keeping")(slide_keeping)
-    torch.library.register_fake("poolbench::slide_backward")(slide_backward)
-    torch.library.register_fake("poolbench::learned")(learned)
-    torch.library.register_fake("poolbench::learned_backward")(learned_backward)
-    torch.library.register_fake("poolbench::cells")(cells)
-    torch.library.register_fake("poolbench::cells_backward")(cells_backward)
-    torch.library.register_fake("poolbench::cells_taken")(cells_taken)
-    torch.library.register_fake("poolbench::region_maxima")(region_maxima)
-    torch.library.register_fake("poolbench::polyphase_powers")(polyphase_powers)
-    torch.library.register_fake("poolbench::separable")(separable)
 
 
 def like(x: Tensor, height: int, width: int, last: int, pictures: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -137,3 +122,18 @@ def polyphase_powers(x: Tensor, sh: int, sw: int, p: float, last: bool) -> Tenso
 
 def separable(x: Tensor, rows: Tensor, columns: Tensor, last: bool) -> Tensor:
     return like(x, rows.shape[0], columns.shape[0], last, x.shape[0])
+
+
+FAKES = (
+    *(slide, slide_keeping, slide_backward, learned, learned_backward),
+    *(cells, cells_backward, cells_taken, region_maxima, polyphase_powers, separable),
+)
+LIBRARY = torch.library.Library("poolbench", "FRAGMENT")
+
+
+def register() -> None:
+    """Tell torch; the library of kernels is loaded."""
+    for fake in FAKES:
+        torch.library.register_fake(f"poolbench::{fake.__name__}")(fake)
+        # Functions in `operator` have the gradients; to look for others would take a part of the time of a small map.
+        LIBRARY.impl(fake.__name__, torch.library.fallthrough_kernel, "Autograd")

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, is_grad_enabled
+from torch.compiler import is_compiling
 
 from poolbench.pooling.native.build import KERNELS
 from poolbench.pooling.native.fakes import KEEPS, format_of
@@ -101,7 +102,7 @@ def _told(
 
     On a CPU it is kept for the next time, since all this takes as long as a small map. `size` is that of a filter.
     """
-    kept = x.is_cpu and backend().name == "native" and not torch.compiler.is_compiling()
+    kept = x.is_cpu and backend().name == "native" and not is_compiling()
     key = (x.shape, x.stride(), x.dtype, options) if kept else None
     if told := window.plans.get(key):
         return x, told
@@ -137,7 +138,7 @@ def _run(
     number: float,
     extra: Tensor | None,
 ) -> Tensor:
-    if x.requires_grad and torch.is_grad_enabled():
+    if x.requires_grad and is_grad_enabled():
         return Slide.apply(x, extra, (name, *told, number, window, formula))
     return OPS.slide.default(x, extra, name, told[0], number)
 
@@ -169,7 +170,7 @@ def learned(
 
 
 def _run_learned(name: str, told: Told, formula: LearnedFormula, number: float, *inputs: Tensor) -> Tensor:
-    if torch.is_grad_enabled() and any(each.requires_grad for each in inputs):
+    if is_grad_enabled() and any(each.requires_grad for each in inputs):
         return Learned.apply((name, *told, number, formula), *inputs)
     return _learned(name, told[0], number, *inputs)
 
@@ -223,7 +224,7 @@ class Slide(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (name, plan, last, number, *_) = gradients, ctx.call
         x, position, extra = ctx.saved_tensors or (None, None, None)
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if is_grad_enabled() and not is_compiling():
             return _differentiable(ctx.call, gradient, x, position), None, None
         gradient = gradient.contiguous(memory_format=format_of(last))
         return OPS.slide_backward.default(gradient, x, position, extra, name, plan, number), None, None
@@ -262,7 +263,7 @@ class Learned(torch.autograd.Function):
         (gradient,), (x, numbers, *others) = gradients, ctx.saved_tensors
         name, plan, last, number, formula = ctx.call
         needed = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if is_grad_enabled() and not is_compiling():
             inputs = apart(x, numbers, *others)
             wanted = [each for each, need in zip(inputs, needed, strict=True) if need]
             found = iter(torch.autograd.grad(formula(*inputs), wanted, gradient, create_graph=True))
@@ -287,7 +288,7 @@ def mixture(x: Tensor, shares: Tensor, window: Window, formula: Callable[[Tensor
     if told is None:
         return formula(x, shares)
     shares = shares.to(torch.promote_types(x.dtype, torch.float32)).contiguous()
-    if torch.is_grad_enabled() and (x.requires_grad or shares.requires_grad):
+    if is_grad_enabled() and (x.requires_grad or shares.requires_grad):
         return Mixture.apply(x, shares, window, told, formula)
     return OPS.slide.default(x, shares, "mixture", told[0], 0.0)
 
@@ -311,7 +312,7 @@ class Mixture(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, shares), (plan, last) = gradients, ctx.saved_tensors, ctx.told
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if is_grad_enabled() and not is_compiling():
             shape = *gradient.shape[:2], *numbers_of(plan)[-2:]
             at = gradient.new_zeros(shape).requires_grad_() if x is None else x  # linear: anywhere
             inputs = apart(at, shares)
@@ -370,10 +371,10 @@ def cells(x: Tensor, tall: int, wide: int, plan: Callable[[], tuple[str, str]], 
     No region is taller or wider than said; `plan` gives the edges of rows and columns, unless in a graph to compile:
     first and last position of each region, one after the other, as they are `written`.
     """
-    if torch.compiler.is_compiling() or not usable("cells", x, tall, wide):
+    if is_compiling() or not usable("cells", x, tall, wide):
         return formula(x)
     x, last = laid_out(x)
-    if x.requires_grad and torch.is_grad_enabled():
+    if x.requires_grad and is_grad_enabled():
         return Cells.apply(x, *plan(), last)
     return OPS.cells.default(x, *plan(), last, False)[0]
 

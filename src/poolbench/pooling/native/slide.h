@@ -617,13 +617,15 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
     if (past) settled();
 }
 
-constexpr i64 PAGE = 1024;  // numbers; a processor foresees what follows within a page
+constexpr i64 PAGE = 1024;       // numbers; a processor foresees what follows within a page
+constexpr i64 NEARBY = 1 << 20;  // numbers; fewer lie in nearer caches, where it need not
 
 // The positions in the map of the windows of row i of a channels_last picture that start in column `origin`, from
 // there. The gradient is written to rows of pixels `pixel` apart, of which there are `slots`.
 inline void taps_of(const Task& task, i64 i, i64 origin, i64 pixel, i64 slots, Taps& taps) {
     const Window& k = task.window;
     const Maps& m = task.maps;
+    const bool far = m.w * m.c >= PAGE || m.numbers() >= NEARBY;
     taps.count = taps.news = 0;
     for (i64 r = 0; r < k.kh; r++) {
         i64 y = i * k.sh - k.top + r * k.dh;
@@ -633,7 +635,7 @@ inline void taps_of(const Task& task, i64 i, i64 origin, i64 pixel, i64 slots, T
             i64 place = r * k.kw + c, column = c * k.dw;
             if (origin + column < 0 || origin + column >= m.w || (k.centre >= 0 && place != k.centre)) continue;
             taps.add((from + column) * m.c, (to + column) * pixel, column, int(place));
-            if (m.w * m.c >= PAGE && y + k.sh < m.h && r * k.dh >= k.extent_h() - k.sh && c * k.dw >= k.extent_w() - k.sw)
+            if (far && r * k.dh >= k.extent_h() - k.sh && c * k.dw >= k.extent_w() - k.sw)
                 taps.fresh[taps.news++] = taps.offset[taps.count - 1] + k.sh * m.w * m.c;
         }
     }
