@@ -179,8 +179,7 @@ def tossed(x: Tensor, heads: Tensor, window: Window, average: Average) -> Tensor
         return torch.where(heads, maximum(x, window), average(x)).contiguous(memory_format=layout(x))
 
     def spread(x: Tensor) -> Tensor:
-        each = heads.expand(*x.shape[:2], *window.shape(*x.shape[-2:]))
-        return each.to(wide(x[:0]).dtype).contiguous(memory_format=layout(x))
+        return heads.expand(*x.shape[:2], 1, 1).to(torch.promote_types(x.dtype, torch.float32)).contiguous()
 
     return slide("coin", x, window, either, chance=spread)
 

@@ -30,7 +30,7 @@ def test_windows_are_as_told(name: str, dtype: torch.dtype, memory_format: torch
     x = torch.rand(2, 21, 9, 6, dtype=dtype).contiguous(memory_format=memory_format)
     last = int(memory_format == torch.channels_last)
     plan = written(_slid(Window.of(3, 2, 1, 1, False), 9, 6, last, counted=True, centre=-1))
-    extra = torch.rand(2, 21, 5, 3) if name in ("coin", "stochastic") else None
+    extra = {"coin": torch.rand(2, 21, 1, 1), "stochastic": torch.rand(2, 21, 5, 3)}.get(name)
     call = (x, extra, name, plan, 0.5)
     torch.library.opcheck(torch.ops.poolbench.slide.default, call, test_utils="test_faketensor")
     if name in KEEPS:

@@ -90,6 +90,13 @@ def test_a_plan_that_is_none_or_of_other_maps_is_refused(plan: str) -> None:
         torch.ops.poolbench.slide_backward(y, None, None, None, "average", plan, 0.0)
 
 
+def test_coins_of_windows_instead_of_planes_are_refused() -> None:
+    x = torch.rand(1, 2, 6, 6)
+    torch.ops.poolbench.slide(x, torch.ones(1, 2, 1, 1), "coin", PLAN, 0.0)
+    with pytest.raises(RuntimeError, match="poolbench: a coin for each plane"):
+        torch.ops.poolbench.slide(x, torch.ones(1, 2, 4, 4), "coin", PLAN, 0.0)
+
+
 def test_of_so_many_maps_and_no_more_is_kept_what_a_kernel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operator, "MOST_PLANS", 2)
     pool = Average()

@@ -53,11 +53,12 @@ Tensor run(const Tensor& x, const std::optional<Tensor>& extra, const std::strin
         using Op = decltype(op);
         STD_TORCH_CHECK(Op::keeps || !position, "poolbench: ", name, " keeps nothing");
         STD_TORCH_CHECK((!std::is_same_v<Op, Mixture> || task.options.shares), "poolbench: a mixture needs shares");
+        STD_TORCH_CHECK(!Op::tosses || (extra && extra->numel() == m.n * m.c), "poolbench: a coin for each plane");
         by_type(x.scalar_type(), [&](auto a, auto out) {
             using A = decltype(a);
             using Out = decltype(out);
             auto run = forward<Op, A, Out>;
-            if constexpr (std::is_same_v<Op, Max> || std::is_same_v<Op, Mixed>)
+            if constexpr (std::is_same_v<Op, Max> || std::is_same_v<Op, Mixed> || std::is_same_v<Op, Coin>)
                 if (!places) run = forward<Unkept<Op>, A, Out>;
             run(task, (const Out*)x.data_ptr(), (Out*)y.data_ptr(), places);
         });

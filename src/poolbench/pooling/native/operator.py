@@ -55,8 +55,8 @@ def slide(
 ) -> Tensor:
     """The operator `name` over the windows of `x`, (N, C, H, W) to (N, C, H', W'): by its kernel, or by `formula`.
 
-    `number` is the operator's own; `chance` draws a seed or uniform numbers for `x`; `counted`: an average counts the
-    padding; `centre` the one position that is looked at.
+    `number` is the operator's own; `chance` draws a seed, uniform numbers or a coin for each plane of `x`; `counted`:
+    an average counts the padding; `centre` the one position that is looked at.
     """
     x, told = _told(name, x, window, _slid, (counted, centre))
     if told is None:

@@ -24,6 +24,7 @@ template <int halves> struct Known : Options {
 struct Operator {
     static constexpr bool keeps = false;   // the position of each window, for the backward pass
     static constexpr bool draws = false;   // random numbers
+    static constexpr bool tosses = false;  // a coin for each plane
     static constexpr bool looks = false;   // at the input again in the backward pass
     static constexpr bool weighs = false;  // each value alone, as weighed.h says
     static constexpr bool unrolls = true;  // is compiled apart for 2x2 and 3x3 windows
@@ -208,17 +209,17 @@ struct Mixed : Parts<Mixed> {
     }
 };
 
-// The maximum where the chance handed in is not 0, the average elsewhere: then every position is kept.
+// The maximum of planes whose coin is not 0, the average of others: of these every position is kept.
 struct Coin : Parts<Coin> {
     static constexpr int EVERY = NONE - 1;
     static constexpr bool keeps = true;
-    static constexpr bool draws = true;
+    static constexpr bool tosses = true;
     template <class A, class X>
-    INLINE static void forward(const Options&, const X& x, Vec<A> each, Vec<A> chance, Vec<A>& y, Mask<A>& position) {
+    INLINE static void forward(const Options&, const X& x, Vec<A> each, Vec<A> coin, Vec<A>& y, Mask<A>& position) {
         Vec<A> largest, mean;
         Mixed::both<A>(x, each, largest, mean, position);
-        y = chance != 0 ? largest : mean;
-        position = chance != 0 ? position : number<A>(EVERY);
+        y = coin != 0 ? largest : mean;
+        position = coin != 0 ? position : number<A>(EVERY);
     }
     template <class A> INLINE static Vec<A> part(const Options&, Vec<A> each, Vec<A> g, Mask<A> position, int place) {
         return position == place ? g : position == EVERY ? g * each : Vec<A>{};

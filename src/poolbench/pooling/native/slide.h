@@ -176,7 +176,7 @@ template <class A, class In, int N, bool Whole> struct Windows {
 
 // Uniform numbers in [0, 1), a function of the seed and of the output's place alone, so that threads do not matter.
 struct Chance {
-    const void* given = nullptr;  // numbers handed in instead
+    const void* given = nullptr;  // numbers handed in instead, or coins
     std::uint64_t seed = 0;
 
     template <class A> INLINE Vec<A> at(i64 place, i64 n) const {
@@ -189,6 +189,11 @@ struct Chance {
         x = mix(U(x + std::uint32_t(seed >> 32) + std::uint32_t(std::uint64_t(place) >> 32) * 0x85ebca6bu));
         typedef std::int32_t S __attribute__((vector_size(sizeof(U))));
         return __builtin_convertvector((S)(x >> 9), Vec<A>) * A(0x1p-23);
+    }
+    // The coin of a plane of NCHW, or those of channels side by side.
+    template <class A, bool Planar> INLINE Vec<A> coin(i64 plane, i64 n) const {
+        const A* first = (const A*)given + plane;
+        return Planar ? splat<A>(*first) : load<A>(first, n);
     }
     template <class U> INLINE static U mix(U x) {
         x = (x ^ (x >> 16)) * 0x21f0aaadu;
@@ -213,6 +218,7 @@ template <class A, class In, class Out, class Gradient = A> struct Run {
     i64 low = 0, high = 0;  // the windows of a padded row that lie wholly in the map
     const char* next = nullptr;  // of NCHW: what the next plane holds beside the first row of windows
     i64 next_step = 0;           // bytes
+    i64 plane = 0;               // of the first output
 
     INLINE const Window* padded(i64 at, i64 n) const { return at < low || at + n > high ? row : nullptr; }
     INLINE Vec<A> part(i64 at) const { return by_window ? load<A>(by_window + at) : splat<A>(each); }
@@ -257,6 +263,7 @@ INLINE void forward_run(const Options& any, const Chance& chance, const Taps& ta
             Vec<A> y, uniform{};
             Mask<A> position{};
             if constexpr (Op::draws) uniform = chance.at<A>(run.place + at, n);
+            if constexpr (Op::tosses) uniform = chance.coin<A, Planar>(run.plane + (Planar ? 0 : at), n);
             Op::template forward<A>(options, x, run.part(at), uniform, y, position);
             write<A>(run.y + at, y, n, run.streams);
             if (Op::keeps && run.position) store<A>(run.position + at, position, n);
@@ -560,7 +567,7 @@ template <class Op, class A> struct PlaneWindows {
             Run<A, A, A> run{copy + (i * k.sh - k.top) * grid.pitch, y + place, position ? position + place : nullptr,
                 nullptr, k.ow, repeat, k.sh * grid.pitch, k.ow, 0, 0, each.get(), plane * results + place,
                 grid.padded() ? &k : nullptr, m.w, false, inner.low, inner.high, next + i * k.sh * m.w * bytes,
-                k.sh * m.w * bytes};
+                k.sh * m.w * bytes, plane};
             by_count<Op, false, !Op::weighs, A>(positions, k, [&, &positions = positions](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, true>(options, task.chance, positions, run);
             });
@@ -681,6 +688,7 @@ void forward_pixels(const Task& task, const PixelTaps& all, const Members<A>& me
             const i64 place = ((picture * k.oh + i) * k.ow + j) * m.c + first;
             Run<A, Out, Out> run{x + (j * k.sw - k.left) * m.c, y + place, position ? position + place : nullptr, nullptr,
                 channels, repeat, k.sw * m.c, m.c, 0, members.each(i, j), nullptr, place, nullptr, m.w, past};
+            run.plane = picture * m.c + first;
             by_count<Op, true, !Op::weighs, A>(taps, k, [&, &taps = taps](auto n) INLINED {
                 forward_run<Op, decltype(n)::value, false>(options, task.chance, taps, run);
             });

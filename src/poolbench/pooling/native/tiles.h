@@ -68,6 +68,7 @@ void forward_tiles(const Task& task, const Members<A>& members, const Out* x, Ou
                 Vec<A> result, uniform{};
                 Mask<A> found{};
                 if constexpr (Op::draws) uniform = chance.at<A>(place, n);
+                if constexpr (Op::tosses) uniform = chance.coin<A, true>(plane, n);
                 Op::template forward<A>(options, values, each, uniform, result, found);
                 store<A>(y + place, result, n);
                 if (Op::keeps && position) store<A>(position + place, found, n);

@@ -65,7 +65,7 @@ def _forward(
         top, chosen, total = largest(x, at, PLAN)
         result = top * PLAN.number + total * share(at, PLAN) * (1 - PLAN.number)
     elif PLAN.name == "coin":
-        heads = tl.load(extra + place, mask=live, other=0) != 0
+        heads = tl.load(extra + at[8], mask=live, other=0) != 0
         top, chosen, total = largest(x, at, PLAN)
         result = tl.where(heads, top, total * share(at, PLAN))
         chosen = tl.where(heads, chosen, EVERY)
