@@ -4,11 +4,12 @@
     python benchmarks/operators.py --quick max blur   # a minute's look at two of them; writes nothing
     python benchmarks/operators.py --device cuda      # on a GPU, after which the folder is called
 
-One thread. Candidates take turns, so that whatever else the machine does falls on all of them alike; a ratio is the
-median over turns, at several places in memory. Between one place and the next all the others are timed: for minutes
-neighbours may keep the caches of a machine busy, and that should not fall on one operator alone. The floor is what
-memory costs: the input read once and the output written once, and for the backward pass the output's gradient read once
-and the input's written once. The forward pass alone is timed in evaluation; forward and backward together in training.
+One thread. Candidates take turns, so that whatever else the machine does falls on all of them alike, and the ratio of
+two is the median over turns. This is done at several places in memory, and a figure is the median over them, with its
+interval. Between one place and the next all the other operators are timed: for minutes neighbours may keep the caches
+of a machine busy, and that should not fall on one operator alone. The floor is what memory costs: the input read once
+and the output written once, and for the backward pass the output's gradient read once and the input's written once.
+The forward pass alone is timed in evaluation; forward and backward together in training.
 On a GPU batches are larger, since its caches would hold them else, its own time is taken without that of the host, and
 the floor is a copy of as many bytes.
 """
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from medians import CONFIDENCE, Estimate, estimate, ratio
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
@@ -75,8 +77,10 @@ SHAPES: dict[pooling.Kind, dict[str, Shape]] = {
 BOXES = 64
 OPTIONS: dict[str, tuple[dict[str, float], ...]] = {"lp": ({"p": 3.0}, {"p": 2.5}, {"p": 2.7})}
 """With which an operator is timed once more, since its time depends on them."""
-PLACES = {"cpu": 3, "cuda": 1}
-"""In memory, since on a CPU a time depends on where arrays lie."""
+PLACES = 6
+"""In memory, since on a CPU a time depends on where arrays lie; fewer have no interval."""
+SECONDS = 0.3
+"""For which candidates take turns at all places together, at least."""
 LARGER = 8
 """So many times the batch on a GPU."""
 AHEAD = 5_000_000
@@ -143,10 +147,11 @@ class Row:
     layout: str
     milliseconds: dict[str, float]
     """By pass."""
-    floors: dict[str, float]
+    floors: dict[str, Estimate]
     """By pass, as a multiple of the memory floor."""
-    peers: dict[str, dict[str, float]]
-    """By peer and pass, our time as a multiple of the peer's; of a compiled operator its formula is one."""
+    peers: dict[str, dict[str, Estimate]]
+    """By peer and pass, our time as a multiple of the peer's; of a compiled operator its formula is one, of several the
+    fastest at this shape another."""
     saved: float
     """Bytes kept for the backward pass per number of the input."""
 
@@ -214,13 +219,16 @@ def row_of(case: Case, places: list[dict[str, Times]]) -> Row:
     """What was measured at all places."""
     name, boxes = case.operator, region_boxes(case)
     milliseconds, floors = {}, {}
-    peers: dict[str, dict[str, float]] = {each: {} for each in places[0]["forward"] if each not in (name, "floor")}
+    peers: dict[str, dict[str, Estimate]] = {each: {} for each in places[0]["forward"] if each not in (name, "floor")}
     for each_pass in PASSES:
-        times = {each: [turn for at in places for turn in at[each_pass][each]] for each in places[0][each_pass]}
-        milliseconds[each_pass] = 1000 * statistics.median(times[name])
-        floors[each_pass] = ratio(times[name], times["floor"])
+        times = [at[each_pass] for at in places]
+        milliseconds[each_pass] = 1000 * statistics.median(turn for at in times for turn in at[name])
+        floors[each_pass] = estimate([ratio(at[name], at["floor"]) for at in times])
         for each in peers:
-            peers[each][each_pass] = ratio(times[name], times[each])
+            peers[each][each_pass] = estimate([ratio(at[name], at[each]) for at in times])
+    if len(peers.keys() - {FORMULA}) > 1:
+        others = [found for each, found in peers.items() if each != FORMULA]
+        peers["fastest"] = {each: max(found[each] for found in others) for each in PASSES}
     saved = saved_bytes(modules_of(case)[name], case.input(), boxes) / math.prod(case.shape.size)
     return Row(case.title, case.label, case.layout, milliseconds, floors, peers, saved)
 
@@ -293,14 +301,14 @@ def floor(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool)
 def in_turns(candidates: dict[str, Callable[[], None]], seconds: float, device: str) -> Times:
     """Times of every candidate, in turns of another order each, since a candidate leaves the caches to the next.
 
-    At least three turns, at most a hundred.
+    At least two turns, at most a hundred.
     """
     times: Times = {name: [] for name in candidates}
     for run in candidates.values():
         run()
     started = time.perf_counter()
     for turn in range(100):
-        if turn >= 3 and time.perf_counter() - started > seconds:
+        if turn >= 2 and time.perf_counter() - started > seconds:
             break
         for name in random.Random(turn).sample(list(candidates), len(candidates)):
             times[name].append(seconds_of(candidates[name], device))
@@ -322,11 +330,6 @@ def seconds_of(run: Callable[[], None], device: str) -> float:
     return start.elapsed_time(end) / 1000
 
 
-def ratio(ours: list[float], theirs: list[float]) -> float:
-    """The median over turns of ours against theirs."""
-    return statistics.median(our / their for our, their in zip(ours, theirs, strict=True))
-
-
 def saved_bytes(module: nn.Module, x: Tensor, boxes: Iterable[Tensor]) -> int:
     """Bytes that autograd holds between the passes, the input among them if it is held; weights not counted."""
     held: dict[int, int] = {}
@@ -343,43 +346,53 @@ def saved_bytes(module: nn.Module, x: Tensor, boxes: Iterable[Tensor]) -> int:
 
 
 def tables(rows: list[Row]) -> str:
-    """Both tables in Markdown, a row an operator, its shapes side by side."""
+    """All figures in Markdown, a row an operator, its shapes side by side; after each table its intervals."""
     columns = [(layout, each) for layout in LAYOUTS for each in PASSES]
-    heading = " | ".join(f"{each} {layout}" for layout, each in columns)
-    lines = [
-        "Multiples of the memory floor",
-        "",
-        f"| operator | {heading} | bytes saved per input number |",
-        "|---|" + "---|" * (len(columns) + 1),
+    operators: dict[str, list[Row]] = {}
+    for row in rows:
+        operators.setdefault(row.operator, []).append(row)
+    floors = [([name], [(row.layout, row.floors) for row in ours]) for name, ours in operators.items()]
+    peers = [
+        ([name, peer], [(row.layout, row.peers[peer]) for row in ours])
+        for name, ours in operators.items()
+        for peer in ours[0].peers
     ]
-    for name in dict.fromkeys(row.operator for row in rows):
-        ours = {(row.layout, row.shape): row for row in rows if row.operator == name}
-        cells = [figures(row.floors[each] for key, row in ours.items() if key[0] == layout) for layout, each in columns]
-        saved = figures(row.saved for key, row in ours.items() if key[0] == "NCHW")
-        lines.append(f"| {name} | {' | '.join(cells)} | {saved} |")
-    lines += [
-        "",
-        "Our time as a multiple of a peer's",
-        "",
-        f"| operator | peer | {heading} |",
-        "|---|---|" + "---|" * 4,
-    ]
-    for name in dict.fromkeys(row.operator for row in rows):
-        both = [row for row in rows if row.operator == name]
-        if len(both[0].peers.keys() - {FORMULA}) > 1:
-            for row in both:
-                others = [times for each, times in row.peers.items() if each != FORMULA]
-                row.peers["fastest"] = {each: max(times[each] for times in others) for each in PASSES}
-    for name, peer in dict.fromkeys((row.operator, peer) for row in rows for peer in row.peers):
-        both = [row for row in rows if row.operator == name]
-        cells = [figures(row.peers[peer][each] for row in both if row.layout == layout) for layout, each in columns]
-        lines.append(f"| {name} | {peer} | {' | '.join(cells)} |")
+    lines = []
+    for title, names, found in (
+        ("Multiples of the memory floor", ["operator"], floors),
+        ("Our time as a multiple of a peer's", ["operator", "peer"], peers),
+    ):
+        for kind, write in (("", median), (": intervals", interval)):
+            lines += [f"{title}{kind}", "", line(names + [f"{each} {layout}" for layout, each in columns])]
+            lines.append(line(["---"] * (len(names) + len(columns))))
+            for named, by_shape in found:
+                cells = [[write(by[each]) for at, by in by_shape if at == layout] for layout, each in columns]
+                lines.append(line(named + [" / ".join(cell) for cell in cells]))
+            lines.append("")
+    lines += ["Bytes saved for the backward pass per number of the input", "", line(["operator", "bytes"]), "|---|---|"]
+    for name, ours in operators.items():
+        lines.append(line([name, " / ".join(short(row.saved) for row in ours if row.layout == "NCHW")]))
     return "\n".join(lines) + "\n"
 
 
-def figures(numbers: Iterable[float]) -> str:
-    """Two significant figures each, with a stroke between."""
-    return " / ".join(f"{number:.2g}" if number < 10 else f"{number:.0f}" for number in numbers)
+def line(cells: list[str]) -> str:
+    """A row of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
+
+
+def median(found: Estimate) -> str:
+    """Of an estimate."""
+    return short(found[0])
+
+
+def interval(found: Estimate) -> str:
+    """Of an estimate, from end to end."""
+    return f"{short(found[1])}–{short(found[2])}"
+
+
+def short(number: float) -> str:
+    """Two significant figures."""
+    return f"{number:.2g}" if number < 10 else f"{number:.0f}"
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -392,13 +405,21 @@ def environment(device: str) -> dict[str, Any]:
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "peers": versions,
         "dtype": "float32",
+        "places": PLACES,
     }
 
 
 def heading(measured: dict[str, Any], factor: float) -> str:
     """What stands above the tables: the machine, and the shapes in their order, of local operators with the window."""
     machine = measured["processor" if measured["device"] == "cpu" else "gpu"]
-    lines = [f"{machine}, torch {measured['versions']['torch']}, {measured['dtype']}. Shapes, side by side:", ""]
+    lines = [
+        f"{machine}, torch {measured['versions']['torch']}, {measured['dtype']}. Medians of n = {measured['places']} "
+        "places in memory, minutes apart; that of all places lies in the interval with a chance of "
+        f"{CONFIDENCE:.0%} or more.",
+        "",
+        "Shapes, side by side:",
+        "",
+    ]
     for kind, by_label in SHAPES.items():
         for label, shape in by_label.items():
             window = f" k{shape.kernel_size} s{shape.stride} p{shape.padding}" if kind == "local" else ""
@@ -411,7 +432,7 @@ def main() -> int:
     assert PEERS.keys() <= set(pooling.names())
     parser = argparse.ArgumentParser(description="Time every operator beside the memory floor and its peers.")
     parser.add_argument("names", nargs="*", metavar="operator", help="which operators; all by default")
-    parser.add_argument("--device", choices=PLACES, default="cpu", help="cpu by default")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cpu by default")
     parser.add_argument("--quick", action="store_true", help="an eighth of each batch, few turns; writes nothing")
     options = parser.parse_args()
     chosen = options.names or pooling.names()
@@ -431,11 +452,10 @@ def main() -> int:
         for label, shape in SHAPES[spec.kind].items()
         for layout in LAYOUTS
     ]
-    places = PLACES[options.device]
-    seconds = (0.05 if options.quick else 0.3) / places
+    seconds = SECONDS / PLACES / (8 if options.quick else 1)
     taken = [
         measure(case, place, seconds)
-        for place, case in track([*itertools.product(range(places), cases)], "Timing", console=console)
+        for place, case in track([*itertools.product(range(PLACES), cases)], "Timing", console=console)
     ]
     rows = [row_of(case, taken[number :: len(cases)]) for number, case in enumerate(cases)]
     console.print(Markdown(tables(rows)))

@@ -4,7 +4,8 @@
     python benchmarks/training.py stochastic   # one of them; writes nothing
 
 The network, the batch, the precision and the memory format of the small study. Networks take turns, a step each; a
-ratio is the median over turns. Loading pictures is left out, which a run does besides: the ratio of runs is smaller.
+ratio is the median over turns, with its interval. Loading pictures is left out, which a run does besides: the ratio of
+runs is smaller.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from medians import Estimate, estimate
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
@@ -56,8 +58,8 @@ def step(name: str) -> Callable[[], None]:
     return run
 
 
-def compare(name: str, turns: int) -> tuple[float, float]:
-    """Milliseconds of a step, and the median ratio to a step with max."""
+def compare(name: str, turns: int) -> tuple[float, Estimate]:
+    """Milliseconds of a step, and the ratio to a step with max."""
     runs = [step(BASE), step(name)]
     times: list[tuple[float, float]] = []
     for turn in range(turns + 3):
@@ -68,7 +70,7 @@ def compare(name: str, turns: int) -> tuple[float, float]:
             pair.append(time.perf_counter() - before)
         if turn >= 3:
             times.append((pair[0], pair[1]))
-    return 1000 * statistics.median(own for _, own in times), statistics.median(own / base for base, own in times)
+    return 1000 * statistics.median(own for _, own in times), estimate([own / base for base, own in times])
 
 
 def main() -> int:
@@ -85,8 +87,11 @@ def main() -> int:
             parser.error(str(error))
     console = Console()
     found = {name: compare(name, options.turns) for name in track(chosen, "Training", console=console)}
-    lines = [f"| operator | step, ms | times max (n = {options.turns}) |", "|---|---:|---:|"]
-    lines += [f"| {name} | {own:.1f} | {ratio:.2f} |" for name, (own, ratio) in found.items()]
+    lines = [f"| operator | step, ms | times max (n = {options.turns}) | interval |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {name} | {own:.1f} | {ratio:.2f} | {low:.2f}–{high:.2f} |"
+        for name, (own, (ratio, low, high)) in found.items()
+    ]
     text = "\n".join(lines) + "\n"
     console.print(Markdown(text))
     if not options.names:

@@ -7,6 +7,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+from medians import estimate
+from scipy.stats import binom
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 Printed = Callable[..., str]
@@ -35,6 +37,19 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("command", [["operators", "--quick", "gap"], ["training", "--turns", "1", "blur"]])
 def test_it_prints_a_table_and_writes_nothing(printed: Printed, command: list[str]) -> None:
     assert command[-1] in printed(*command)
+
+
+@pytest.mark.parametrize("number", [6, 7, 9, 50])
+def test_an_interval_is_the_narrowest_of_values_that_is_sure_enough(number: int) -> None:
+    """The values are their own ranks, and each lies below the median of all with a chance of a half."""
+    middle, low, high = estimate(range(number))
+    assert middle == (number - 1) / 2
+
+    def surely(rank: int) -> float:
+        return 1 - 2 * float(binom.cdf(rank, number, 0.5))
+
+    assert low + high == number - 1
+    assert surely(int(low)) >= 0.95 > surely(int(low) + 1)
 
 
 @pytest.mark.slow
