@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from poolbench.pooling import native
 from poolbench.pooling.native import slide
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Local, Padding, Size, Window, layout, wide
@@ -79,7 +80,7 @@ def _maximum(x: Tensor, window: Window) -> Tensor:
     if max(window.border(*x.shape[-2:])) <= 0:
         return F.max_pool2d(x, window.kernel, window.stride, 0, window.dilation)
     # Torch's padding is symmetric, and of a dilated window that meets it alone torch points out of the map.
-    _, index = switches(x, window)
+    _, index = _switches(x, window)
     rows, columns = window.covered(x.shape[-2:], padding=False)
     inside = torch.tensor(rows, device=x.device).outer(torch.tensor(columns, device=x.device)) > 0
     return _taken(x, index).where(inside, float("-inf"))
@@ -96,6 +97,10 @@ def _taken(x: Tensor, index: Tensor) -> Tensor:
 
 def switches(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     """The largest value of each window, and the position r·W + c in the map of the first that equals it."""
+    return native.switches(x, window, lambda x: _switches(x, window))
+
+
+def _switches(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     height, width = x.shape[-2:]
     left, right, top, _ = window.border(height, width)
     padded = window.pad(x, float("-inf"))

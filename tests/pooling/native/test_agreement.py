@@ -5,12 +5,14 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from poolbench import pooling
 from poolbench.pooling import native as kernels
+from poolbench.pooling.fixed import Max
 from poolbench.pooling.native import operator
 from poolbench.pooling.polyphase import Polyphase, blend
 from poolbench.pooling.stochastic import Draw, Stochastic
@@ -97,6 +99,31 @@ def drawn(
 @given(data=st.data())
 def test_kernel_is_the_formula(name: str, data: st.DataObject) -> None:
     agree(*data.draw(drawn(name)))
+
+
+@given(data=st.data())
+def test_switches_are_those_of_the_formula(data: st.DataObject) -> None:
+    """Of NaN too, and of windows of -inf or of padding alone."""
+    size, stride, dilation = (data.draw(st.integers(1, 4)) for _ in range(3))
+    padding: int | str = data.draw(st.sampled_from([*range(size // 2 + 1), "same"]))
+    module = Max(size, stride, padding, dilation, return_indices=True)
+    _, x = data.draw(drawn("max"))
+    x = F.pad(x, [0, dilation * (size - 1)] * 2)  # so that the window is no larger
+    for value in (torch.nan, torch.inf, -torch.inf):
+        x = x.masked_fill(torch.rand_like(x.float()) < data.draw(st.sampled_from([0.0, 0.2, 0.9])), value)
+    variable = x.clone().requires_grad_()
+    y, index = module(variable)
+    with kernels.formulas():
+        expected = module(x)
+    assert torch.equal(index, expected[1])
+    assert index.is_contiguous(memory_format=layout(x))
+    assert torch.equal(index, module(x)[1])
+    torch.testing.assert_close(y, expected[0], rtol=0, atol=0, equal_nan=True)
+    rows, columns = module.window.covered(x.shape[-2:], padding=False)
+    each = (torch.tensor(rows).outer(torch.tensor(columns)) > 0).double().expand(y.shape)
+    received = torch.zeros_like(x, dtype=torch.float64).flatten(2).scatter_add(2, index.flatten(2), each.flatten(2))
+    (gradient,) = torch.autograd.grad(y, variable, each.to(y.dtype))
+    torch.testing.assert_close(gradient.double().flatten(2), received, rtol=1e-2, atol=0)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "channels_last"])

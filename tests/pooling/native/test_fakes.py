@@ -33,6 +33,7 @@ def test_windows_are_as_told(name: str, dtype: torch.dtype, memory_format: torch
     extra = {"coin": torch.rand(2, 21, 1, 1), "stochastic": torch.rand(2, 21, 5, 3)}.get(name)
     call = (x, extra, name, plan, 0.5)
     torch.library.opcheck(torch.ops.poolbench.slide.default, call, test_utils="test_faketensor")
+    torch.library.opcheck(torch.ops.poolbench.switches.default, (x, plan), test_utils="test_faketensor")
     if name in KEEPS:
         torch.library.opcheck(torch.ops.poolbench.slide_keeping.default, call, test_utils="test_faketensor")
     else:

@@ -12,6 +12,7 @@ from poolbench.pooling.native.operator import (
     region_maxima,
     separable,
     slide,
+    switches,
 )
 from poolbench.pooling.native.plan import written
 from poolbench.pooling.native.selection import Backend, backend, formulas
@@ -31,5 +32,6 @@ __all__ = [
     "region_maxima",
     "separable",
     "slide",
+    "switches",
     "written",
 ]

@@ -41,6 +41,11 @@ def slide_keeping(x: Tensor, extra: Tensor | None, name: str, plan: str, number:
     return y, torch.empty_like(y, dtype=torch.uint8)
 
 
+def switches(x: Tensor, plan: str) -> tuple[Tensor, Tensor, Tensor]:
+    y = of_windows(x, plan)
+    return y, torch.empty_like(y, dtype=torch.uint8), torch.empty_like(y, dtype=torch.int64)
+
+
 def slide_backward(
     g: Tensor,
     x: Tensor | None,
@@ -125,7 +130,7 @@ def separable(x: Tensor, rows: Tensor, columns: Tensor, last: bool) -> Tensor:
 
 
 FAKES = (
-    *(slide, slide_keeping, slide_backward, learned, learned_backward),
+    *(slide, slide_keeping, switches, slide_backward, learned, learned_backward),
     *(cells, cells_backward, cells_taken, region_maxima, polyphase_powers, separable),
 )
 LIBRARY = torch.library.Library("poolbench", "FRAGMENT")

@@ -78,7 +78,78 @@ std::tuple<Tensor, Tensor> slide_keeping(Tensor x, std::optional<Tensor> extra, 
     return {y, position};
 }
 
+// From the positions of maxima in their windows (u8) to those in the map (i64), row by row. A window that meets padding
+// alone has none: as torch, where it starts, or the place of the map nearest to that.
+struct Switches {
+    using Eight = i64 __attribute__((vector_size(64)));
+    using Bytes = u8 __attribute__((vector_size(8)));
+
+    const Window& k;
+    const Maps& map;
+    const u8* position;
+    i64* index;
+    i64 offset[NONE + 1]{};
+
+    Switches(const Window& k, const Maps& map, const u8* position, i64* index)
+        : k(k), map(map), position(position), index(index) {
+        for (i64 p = 0; p < k.kh * k.kw; p++) offset[p] = p / k.kw * k.dh * map.w + p % k.kw * k.dw;
+    }
+    static i64 nearest(i64 start, i64 spread, i64 size) {
+        return std::min(start < 0 ? (start % spread + spread) % spread : start, size - 1);
+    }
+    // Of window (i, j) so many channels, or, `step` columns apart, so many windows from it on.
+    void write(i64 place, i64 i, i64 j, i64 count, i64 step) const {
+        const i64 row = i * k.sh - k.top, column = j * k.sw - k.left, start = row * map.w + column;
+        const u8* const from = position + place;
+        i64* const to = index + place;
+        auto one = [&](i64 n) INLINED {
+            to[n] = from[n] == NONE ? nearest(row, k.dh, map.h) * map.w + nearest(column + n * step, k.dw, map.w)
+                                    : start + n * step + offset[from[n]];
+        };
+        i64 n = 0;
+        if (k.kh * k.kw <= 16) {
+            Eight low, high;
+            std::memcpy(&low, offset, sizeof low);
+            std::memcpy(&high, offset + 8, sizeof high);
+            const Eight steps = Eight{0, 1, 2, 3, 4, 5, 6, 7} * step;
+            for (; n + 8 <= count; n += 8) {
+                Bytes bytes;
+                std::memcpy(&bytes, from + n, sizeof bytes);
+                if ((std::uint64_t)bytes & 0xf0f0f0f0f0f0f0f0) {
+                    for (i64 m = n; m < n + 8; m++) one(m);
+                    continue;
+                }
+                const Eight found = __builtin_shuffle(low, high, __builtin_convertvector(bytes, Eight)) + steps + (start + n * step);
+                std::memcpy(to + n, &found, sizeof found);
+            }
+        }
+        for (; n < count; n++) one(n);
+    }
+};
+
+// The maxima, their positions in the windows and in the map.
+std::tuple<Tensor, Tensor, Tensor> switches(Tensor x, std::string text) {
+    Tensor position;
+    Tensor y = run(x, {}, "max", text, 0, &position);
+    const Numbers plan = plan_of(text);
+    const Window k = window_of(plan.data());
+    const Maps map = maps_of(x.size(0), x.size(1), plan.data());
+    Tensor index = empty(map.n, map.c, k.oh, k.ow, map.last, aoti_torch_dtype_int64());
+    const Switches found(k, map, (const u8*)position.data_ptr(), (i64*)index.data_ptr());
+    share<float>({map.n, map.c, k.oh, k.ow, map.last},
+        [&](i64 begin, i64 end) {
+            for (i64 row = begin * k.oh; row < end * k.oh; row++) found.write(row * k.ow, row % k.oh, 0, k.ow, k.sw);
+        },
+        [&](i64 picture, i64 first, i64 channels) {
+            for (i64 i = 0; i < k.oh; i++)
+                for (i64 j = 0; j < k.ow; j++)
+                    found.write(((picture * k.oh + i) * k.ow + j) * map.c + first, i, j, channels, 0);
+        });
+    return {y, position, index};
+}
+
 STABLE_TORCH_LIBRARY_FRAGMENT(poolbench, m) {
+    m.def("switches(Tensor x, str plan) -> (Tensor, Tensor, Tensor)");
     m.def("slide(Tensor x, Tensor? extra, str name, str plan, float number) -> Tensor");
     m.def("slide_keeping(Tensor x, Tensor? extra, str name, str plan, float number) -> (Tensor, Tensor)");
 }
@@ -86,4 +157,5 @@ STABLE_TORCH_LIBRARY_FRAGMENT(poolbench, m) {
 STABLE_TORCH_LIBRARY_IMPL(poolbench, CPU, m) {
     m.impl("slide", TORCH_BOX(&slide));
     m.impl("slide_keeping", TORCH_BOX(&slide_keeping));
+    m.impl("switches", TORCH_BOX(&switches));
 }

@@ -11,7 +11,7 @@ from poolbench.pooling.native.build import KERNELS
 from poolbench.pooling.native.fakes import KEEPS, format_of
 from poolbench.pooling.native.plan import numbers_of, written
 from poolbench.pooling.native.selection import TRITON, backend
-from poolbench.pooling.transforms import transformable
+from poolbench.pooling.transforms import transformable, transforming
 from poolbench.pooling.window import Window, wide
 
 OPS = torch.ops.poolbench
@@ -62,6 +62,20 @@ def slide(
     if told is None:
         return formula(x)
     return _run(name, x, window, told, formula, number, chance(x) if chance else None)
+
+
+def switches(x: Tensor, window: Window, formula: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The maximum of each window and the position r·W + c in the map where it lies, an int64: (N, C, H', W') both."""
+    told = None
+    if x.is_cpu and not transforming():  # for the formula is made of torch's functions, which know how
+        x, told = _told("max", x, window, _slid, (True, -1))
+    if told is None:
+        return formula(x)
+    if x.requires_grad and is_grad_enabled():
+        result: tuple[Tensor, Tensor] = Switches.apply(x, ("max", *told, 0.0, window, formula))
+        return result
+    y, _, index = OPS.switches.default(x, told[0])
+    return y, index
 
 
 @transformable
@@ -228,6 +242,24 @@ class Slide(torch.autograd.Function):
             return _differentiable(ctx.call, gradient, x, position), None, None
         gradient = gradient.contiguous(memory_format=format_of(last))
         return OPS.slide_backward.default(gradient, x, position, extra, name, plan, number), None, None
+
+
+class Switches(torch.autograd.Function):
+    """The kernel of the maximum with what it keeps for its gradient, told as positions in the map."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+        y, position, index = OPS.switches.default(x, call[1])
+        ctx.call = call
+        ctx.save_for_backward(None, position, None)
+        ctx.mark_non_differentiable(index)
+        ctx.set_materialize_grads(False)  # those of indices would be a map of zeros
+        return y, index
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
+        gradient = gradients[0]
+        return None if gradient is None else Slide.backward(ctx, gradient)[0], None
 
 
 def _differentiable(call: Call, gradient: Tensor, x: Tensor | None, position: Tensor | None) -> Tensor:
