@@ -216,15 +216,15 @@ template <class A, class In, class Out, class Gradient = A> struct Run {
     i64 width;
     bool streams = false;  // what is written is written once, and past the caches
     i64 low = 0, high = 0;  // the windows of a padded row that lie wholly in the map
-    const char* next = nullptr;  // of NCHW: what the next plane holds beside the first row of windows
-    i64 next_step = 0;           // bytes
-    i64 plane = 0;               // of the first output
+    std::uintptr_t next = 0;  // of NCHW: where the next plane holds what lies beside the first row of windows
+    i64 next_step = 0;        // bytes
+    i64 plane = 0;            // of the first output
 
     INLINE const Window* padded(i64 at, i64 n) const { return at < low || at + n > high ? row : nullptr; }
     INLINE Vec<A> part(i64 at) const { return by_window ? load<A>(by_window + at) : splat<A>(each); }
     // While a plane is computed memory would rest.
     INLINE void fetch(i64 row) const {
-        for (i64 at = 0; at < next_step; at += LINE) __builtin_prefetch(next + row * next_step + at);
+        for (i64 at = 0; at < next_step; at += LINE) __builtin_prefetch((const char*)(next + row * next_step + at));
     }
 };
 
@@ -560,7 +560,7 @@ template <class Op, class A> struct PlaneWindows {
     PlaneWindows(const Task& task, const Members<A>& members) : task(task), rows(grid.rows(task.rows(), members)) {}
 
     // Of the plane of this number, copied; `next` are the bytes of the plane behind it, each number of so many.
-    void forward(i64 plane, const A* copy, A* y, u8* position, const char* next, i64 bytes) const {
+    void forward(i64 plane, const A* copy, A* y, u8* position, std::uintptr_t next, i64 bytes) const {
         const Options options = task.of<A>(plane / m.c);
         for (const auto& [i, repeat, positions, each] : rows) {
             const i64 place = i * k.ow;
@@ -574,7 +574,7 @@ template <class Op, class A> struct PlaneWindows {
         }
     }
     template <bool Add>
-    void backward(i64 plane, const A* copy, const A* g, const u8* position, A* sum, const char* next, i64 bytes) const {
+    void backward(i64 plane, const A* copy, const A* g, const u8* position, A* sum, std::uintptr_t next, i64 bytes) const {
         const Options options = task.of<A>(plane / m.c);
         for (const auto& [i, repeat, positions, each] : rows) {
             const i64 place = i * k.ow, start = (i * k.sh - k.top) * grid.pitch, step = k.sh * grid.pitch;
@@ -599,7 +599,7 @@ void forward_planes(const Task& task, const Members<A>& members, const Out* x, O
     for (i64 plane = begin; plane < end; plane++) {
         windows.grid.fill(x + plane * size, copy.get(), A(Op::padding));
         windows.forward(plane, copy.get(), made.target(y + plane * results), position ? position + plane * results : nullptr,
-            (const char*)(x + (plane + 1) * size), sizeof(Out));
+            std::uintptr_t(x + (plane + 1) * size), sizeof(Out));
         made.write(y + plane * results);
     }
 }
@@ -618,7 +618,7 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
         if (Add) std::memset(sum.get(), 0, grid.size() * sizeof(A));
         windows.template backward<Add>(plane, copy.get(), given.read(g + plane * results),
             position ? position + plane * results : nullptr, sum.get(),
-            Op::looks ? (const char*)(x + (plane + 1) * size) : nullptr, sizeof(Out));
+            Op::looks ? std::uintptr_t(x + (plane + 1) * size) : 0, sizeof(Out));
         grid.empty(sum.get(), to + plane * size, past);
     }
     if (past) settled();
