@@ -616,7 +616,8 @@ void backward_planes(const Task& task, const Members<A>& members, const Out* x, 
     for (i64 plane = begin; plane < end; plane++) {
         if (Op::looks) grid.fill(x + plane * size, copy.get(), A(Op::padding));
         if (Add) std::memset(sum.get(), 0, grid.size() * sizeof(A));
-        windows.template backward<Add>(plane, copy.get(), given.read(g + plane * results),
+        const A* const read = Op::looks ? copy.get() : sum.get();  // else none of it is read, but lies somewhere
+        windows.template backward<Add>(plane, read, given.read(g + plane * results),
             position ? position + plane * results : nullptr, sum.get(),
             Op::looks ? std::uintptr_t(x + (plane + 1) * size) : 0, sizeof(Out));
         grid.empty(sum.get(), to + plane * size, past);
