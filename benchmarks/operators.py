@@ -78,9 +78,9 @@ BOXES = 64
 OPTIONS: dict[str, tuple[dict[str, float], ...]] = {"lp": ({"p": 3.0}, {"p": 2.5}, {"p": 2.7})}
 """With which an operator is timed once more, since its time depends on them."""
 PLACES = 6
-"""In memory, since on a CPU a time depends on where arrays lie; fewer have no interval."""
+"""In memory, since on a CPU a time depends on where arrays lie; of fewer no interval would be sure enough."""
 SECONDS = 0.3
-"""For which candidates take turns at all places together, at least."""
+"""For which candidates take turns, at all places together and about."""
 LARGER = 8
 """So many times the batch on a GPU."""
 AHEAD = 5_000_000
