@@ -27,23 +27,6 @@ def test_switches_are_those_of_torch() -> None:
     assert torch.equal(Max(3, 2, 1, return_indices=True)(x)[1], F.max_pool2d(x, 3, 2, 1, return_indices=True)[1])
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_switches_come_compiled_transformed_and_with_gradients(memory_format: torch.memory_format) -> None:
-    x = torch.randn(2, 3, 9, 8, dtype=torch.float64).contiguous(memory_format=memory_format).requires_grad_()
-    pool = Max(3, 2, 1, return_indices=True)
-
-    def value(x: Tensor) -> Tensor:
-        return pool(x)[0]
-
-    for one, other in zip(torch.compile(pool, fullgraph=True, backend="aot_eager")(x), pool(x), strict=True):
-        assert torch.equal(one, other)
-    assert torch.equal(torch.func.vmap(lambda x: pool(x[None])[1][0])(x), pool(x)[1])
-    (gradient,) = torch.autograd.grad(value(x).sum(), x)
-    assert torch.equal(torch.func.grad(lambda x: value(x).sum())(x), gradient)
-    torch.autograd.gradcheck(value, x)
-    torch.autograd.gradgradcheck(value, x)
-
-
 def test_switches_of_a_map_of_minus_infinity_lie_in_the_map() -> None:
     assert Max(3, 1, "same", return_indices=True)(torch.full((1, 1, 2, 2), -INF))[1].tolist() == [[[[0, 0], [0, 0]]]]
 

@@ -153,3 +153,26 @@ def test_what_functionalize_takes_is_not_opaque() -> None:
     """It knows no rule for such functions."""
     pool, x = pooling.create("max", 2), torch.rand(1, 2, 6, 6)
     assert torch.equal(functionalize(pool)(x), pool(x))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "channels_last"])
+@pytest.mark.parametrize("name", [name for name in pooling.names() if "return_indices" in pooling.spec(name).options])
+def test_indices_come_compiled_transformed_and_with_gradients(
+    name: str, memory_format: torch.memory_format, backend: None
+) -> None:
+    pool = pooling.create(name, 3, return_indices=True).eval()
+    x = example(name)[1][0].contiguous(memory_format=memory_format).requires_grad_()
+
+    def value(x: Tensor) -> Tensor:
+        return pool(x)[0]
+
+    y, index = pool(x)
+    torch.compiler.reset()
+    for one, other in zip(torch.compile(pool, fullgraph=True, backend="aot_eager")(x), (y, index), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(vmap(lambda x: pool(x[None])[1][0])(x), index)
+    (received,) = torch.autograd.grad(y.sum(), x)
+    assert torch.equal(grad(lambda x: value(x).sum())(x), received)
+    assert jvp(value, (x,), (torch.ones_like(x),))[1].sum() == received.sum()
+    assert torch.autograd.gradcheck(value, x, fast_mode=True)
+    assert torch.autograd.gradgradcheck(value, x, fast_mode=True)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poolbench.pooling.fractional import Regions, region_max
-from poolbench.pooling.native import MOST_PLANS, cells, written
+from poolbench.pooling.native import MOST_PLANS, cell_switches, cells, written
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import Size, layout, pair
 
@@ -82,14 +82,6 @@ def bin_max(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     if torch.are_deterministic_algorithms_enabled():
         return BinMax.apply(x, size)
     return F.adaptive_max_pool2d(x, size, return_indices=True)
-
-
-def largest(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """The maximum of each bin, (N, C, H', W')."""
-    if torch.compiler.is_compiling():  # which takes nothing from a cache
-        return bin_max(x, size)[0]
-    (rows, tall), (columns, wide) = (grid(*axis) for axis in zip(x.shape[-2:], size, strict=True))
-    return cells(x, tall, wide, lambda: (rows, columns), lambda x: bin_max(x, size)[0])
 
 
 @lru_cache(MOST_PLANS)
@@ -175,4 +167,10 @@ class AdaptiveMax(Adaptive):
         self.return_indices = return_indices
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        return bin_max(x, self.size) if self.return_indices else largest(x, self.size)
+        if torch.compiler.is_compiling():  # which takes nothing from a cache
+            y, index = bin_max(x, self.size)
+            return (y, index) if self.return_indices else y
+        (rows, tall), (columns, wide) = (grid(*axis) for axis in zip(x.shape[-2:], self.size, strict=True))
+        if self.return_indices:
+            return cell_switches(x, tall, wide, lambda: (rows, columns), lambda x: bin_max(x, self.size))
+        return cells(x, tall, wide, lambda: (rows, columns), lambda x: bin_max(x, self.size)[0])

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from poolbench.pooling.native import MOST_PLANS, cells, written
+from poolbench.pooling.native import MOST_PLANS, cell_switches, cells, written
 from poolbench.pooling.registry import Paper, register
 from poolbench.pooling.window import layout
 
@@ -106,9 +106,10 @@ class FractionalMax(nn.Module):
                 return self.told(height), self.told(width)
             return settled(height, self.ratio, self.overlapping), settled(width, self.ratio, self.overlapping)
 
+        tall, wide = self._longest(height), self._longest(width)
         if self.return_indices:
-            return formula(x)
-        return cells(x, self._longest(height), self._longest(width), plan, lambda x: formula(x)[0])
+            return cell_switches(x, tall, wide, plan, formula)
+        return cells(x, tall, wide, plan, lambda x: formula(x)[0])
 
     def regions(self, size: int) -> Regions:
         """First and last position of each region of an axis, as drawn for one batch, and the size of the longest."""

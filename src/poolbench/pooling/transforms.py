@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,27 +12,28 @@ from torch.compiler import is_compiling
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 P = ParamSpec("P")
+R = TypeVar("R", bound=Tensor | tuple[Tensor, ...])
 Function = Callable[..., Tensor | tuple[Tensor, ...]]
 
 
-def transformable(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+def transformable(function: Callable[P, R]) -> Callable[P, R]:
     """The function, `Opaque` where it is transformed.
 
     It is differentiated by those of its arguments that are tensors and not given by name; it reads no others.
     """
 
     @wraps(function)
-    def run(*arguments: P.args, **options: P.kwargs) -> Tensor:
+    def run(*arguments: P.args, **options: P.kwargs) -> R:
         if not transforming():
             return function(*arguments, **options)
         places = [place for place, each in enumerate(arguments) if isinstance(each, Tensor)]
         tensors: list[Any] = [arguments[place] for place in places]
 
-        def of_tensors(*given: Tensor) -> Tensor:
+        def of_tensors(*given: Tensor) -> R:
             all_of_them: dict[int, Any] = dict(enumerate(arguments)) | dict(zip(places, given, strict=True))
             return function(*all_of_them.values(), **options)
 
-        result: Tensor = Opaque.apply(Drawing(of_tensors, tensors), *tensors)
+        result: R = Opaque.apply(Drawing(of_tensors, tensors), *tensors)
         return result
 
     return run
@@ -79,6 +80,7 @@ class Opaque(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.function, *tensors = inputs
+        ctx.real = [each.is_floating_point() for each in (output if isinstance(output, tuple) else (output,))]
         ctx.save_for_backward(*tensors)
         ctx.save_for_forward(*tensors)
 
@@ -94,7 +96,10 @@ class Opaque(torch.autograd.Function):
     def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> Any:
         along = {place: tangent for place, tangent in enumerate(tangents) if tangent is not None}
         forward = partial(pushed_forward, ctx.function, [*along], len(tangents))
-        return Opaque.apply(forward, *ctx.saved_tensors, *along.values())
+        found = Opaque.apply(forward, *ctx.saved_tensors, *along.values())
+        if isinstance(found, Tensor):
+            return found
+        return tuple(each if real else None for each, real in zip(found, ctx.real, strict=True))
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], function: Function, *tensors: Tensor) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -72,10 +73,11 @@ def agree(operator_of: Callable[[Tensor], Tensor], x: Tensor) -> None:
 
 @st.composite
 def drawn(
-    draw: st.DrawFn, name: str, channels: Sequence[int] = (1, 3, 16, 37), more: int = 30
+    draw: st.DrawFn, name: str, channels: Sequence[int] = (1, 3, 16, 37), more: int = 30, **given: Any
 ) -> tuple[nn.Module, Tensor]:
     """An operator and an input, so much larger than it needs; what draws regions in training is left in evaluation."""
     spec, (options, shape) = pooling.spec(name), draw(cases(name))
+    options |= given
     if name == "lp":
         options["p"] = draw(st.sampled_from([0.5, 1.0, 1.05, 1.3, 2.0, 2.5, 2.7, 3.0, 4.9, 7.0, 7.3, 19.0]))
     if "border" in spec.options:
@@ -101,16 +103,36 @@ def test_kernel_is_the_formula(name: str, data: st.DataObject) -> None:
     agree(*data.draw(drawn(name)))
 
 
+@pytest.mark.parametrize("name", ["fractional_max", "adaptive_max"])
+@given(data=st.data())
+def test_switches_of_cells_are_those_of_the_formula(name: str, data: st.DataObject) -> None:
+    module, x = data.draw(drawn(name, return_indices=True))
+    agree_on_switches(module, with_special_numbers(x, data))
+
+
 @given(data=st.data())
 def test_switches_are_those_of_the_formula(data: st.DataObject) -> None:
-    """Of NaN too, and of windows of -inf or of padding alone."""
+    """Of NaN too, and of windows of -inf or of padding alone, which give nothing back."""
     size, stride, dilation = (data.draw(st.integers(1, 4)) for _ in range(3))
     padding: int | str = data.draw(st.sampled_from([*range(size // 2 + 1), "same"]))
     module = Max(size, stride, padding, dilation, return_indices=True)
     _, x = data.draw(drawn("max"))
     x = F.pad(x, [0, dilation * (size - 1)] * 2)  # so that the window is no larger
+    rows, columns = module.window.covered(x.shape[-2:], padding=False)
+    agree_on_switches(
+        module, with_special_numbers(x, data), torch.tensor(rows).outer(torch.tensor(columns)).clamp(max=1)
+    )
+
+
+def with_special_numbers(x: Tensor, data: st.DataObject) -> Tensor:
+    """Here and there, or nearly everywhere."""
     for value in (torch.nan, torch.inf, -torch.inf):
         x = x.masked_fill(torch.rand_like(x.float()) < data.draw(st.sampled_from([0.0, 0.2, 0.9])), value)
+    return x
+
+
+def agree_on_switches(module: nn.Module, x: Tensor, each: Tensor | int = 1) -> None:
+    """Kernel and formula give the same maxima and indices, and so much of each maximum's gradient goes back there."""
     variable = x.clone().requires_grad_()
     y, index = module(variable)
     with kernels.formulas():
@@ -119,10 +141,11 @@ def test_switches_are_those_of_the_formula(data: st.DataObject) -> None:
     assert index.is_contiguous(memory_format=layout(x))
     assert torch.equal(index, module(x)[1])
     torch.testing.assert_close(y, expected[0], rtol=0, atol=0, equal_nan=True)
-    rows, columns = module.window.covered(x.shape[-2:], padding=False)
-    each = (torch.tensor(rows).outer(torch.tensor(columns)) > 0).double().expand(y.shape)
-    received = torch.zeros_like(x, dtype=torch.float64).flatten(2).scatter_add(2, index.flatten(2), each.flatten(2))
-    (gradient,) = torch.autograd.grad(y, variable, each.to(y.dtype))
+    gradients = torch.ones_like(y, dtype=torch.float64) * each
+    received = (
+        torch.zeros_like(x, dtype=torch.float64).flatten(2).scatter_add(2, index.flatten(2), gradients.flatten(2))
+    )
+    (gradient,) = torch.autograd.grad(y, variable, gradients.to(y.dtype))
     torch.testing.assert_close(gradient.double().flatten(2), received, rtol=1e-2, atol=0)
 
 

@@ -18,9 +18,9 @@ def test_cells_are_as_large_as_told(
 ) -> None:
     x = torch.randn(2, channels, 9, 6, dtype=dtype).contiguous(memory_format=memory_format)
     last = memory_format == torch.channels_last
-    torch.library.opcheck(
-        torch.ops.poolbench.cells.default, (x, rows, "0 4 2 5", last, True), test_utils="test_faketensor"
-    )
+    call = (x, rows, "0 4 2 5", last)
+    torch.library.opcheck(torch.ops.poolbench.cells.default, (*call, True), test_utils="test_faketensor")
+    torch.library.opcheck(torch.ops.poolbench.cell_switches.default, call, test_utils="test_faketensor")
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)

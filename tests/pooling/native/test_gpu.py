@@ -3,6 +3,7 @@
 import itertools
 import math
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from types import ModuleType
@@ -29,8 +30,9 @@ GPUTarget = pytest.importorskip("triton.backends.compiler").GPUTarget
 
 CHANNELS, SIDE = 3, 9
 OVERLAPPING = {"kernel_size": 3, "stride": 2, "padding": 1}
+INDICES = {"return_indices": True}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "max": [{}, OVERLAPPING],
+    "max": [{}, OVERLAPPING, OVERLAPPING | INDICES],
     "average": [{}, OVERLAPPING],
     "mixed": [{}],
     "mixed_coin": [{}],
@@ -43,8 +45,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "blur": [{"border": border} for border in kernels.BORDERS],
     "max_blur": [{}],
     "average_blur": [{}, {"border": "circular"}],
-    "fractional_max": [{}],
-    "adaptive_max": [{"output_size": 2}],
+    "fractional_max": [{}, INDICES],
+    "adaptive_max": [{"output_size": 2}, {"output_size": 2} | INDICES],
     "s3": [{}],
     "detail_preserving": [{}, {"reward": "asymmetric"}],
     "adapool": [{}, OVERLAPPING],
@@ -60,6 +62,15 @@ TOLERANCES = TOLERANCE | {torch.float16: 1e-3}
 every_operator = pytest.mark.parametrize("name", VARIANTS)
 
 
+def called(function: str, arguments: Sequence[Any]) -> str:
+    """The name of the kernel that one of torch's operators runs."""
+    if function == "switches":
+        return "max"
+    if function.startswith("cell"):
+        return "cells"
+    return next(each for each in arguments if isinstance(each, str))
+
+
 class Sent(TorchDispatchMode):
     """Notes the names of kernels that are called, and sends the calls to a module with such for GPUs, if given one."""
 
@@ -71,9 +82,7 @@ class Sent(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         space, _, name = function.name().partition("::")
         if space == "poolbench" and name in selection.GPU_CALLS:
-            self.names.add(
-                "cells" if name.startswith("cells") else next(each for each in args if isinstance(each, str))
-            )
+            self.names.add(called(name, args))
             if self.gpu:
                 return getattr(self.gpu, name)(*args)
         return function(*args, **(kwargs or {}))
@@ -86,18 +95,22 @@ def module_of(name: str, channels: int = CHANNELS, **options: Any) -> nn.Module:
 
 
 def value_and_gradients(module: nn.Module, x: Tensor) -> list[Tensor]:
-    """The output, and the gradients of the input and of what is learned."""
+    """The output, the gradients of the input and of what is learned, and the indices that come with the output."""
     variable = x.detach().requires_grad_()
     torch.manual_seed(0)  # from which a CPU and a GPU draw the same
-    y = tensor(module.to(x.device, wide(x[:0]).dtype)(variable))
+    output = module.to(x.device, wide(x[:0]).dtype)(variable)
+    y, indices = tensor(output), output[1:] if isinstance(output, tuple) else ()
     cotangent = torch.linspace(-1, 1, y.numel()).reshape(y.shape).to(y)
-    return [y.detach(), *torch.autograd.grad(y, (variable, *module.parameters()), cotangent)]
+    return [y.detach(), *torch.autograd.grad(y, (variable, *module.parameters()), cotangent), *indices]
 
 
 def close(ours: Tensor, theirs: Tensor, tolerance: float) -> None:
-    """Equal but for a part of the largest finite number, in dtype and layout too."""
+    """Equal but for a part of the largest finite number, in dtype and layout too; whole numbers are equal."""
     assert ours.dtype == theirs.dtype
     assert ours.stride() == theirs.stride()
+    if not ours.is_floating_point():
+        assert torch.equal(ours, theirs)
+        return
     finite = theirs[theirs.isfinite()].abs()
     scale = 1 + (float(finite.max()) if len(finite) else 0.0)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance * scale, equal_nan=True)
@@ -131,7 +144,8 @@ silent = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @given(data=st.data())
 def test_interpreted_kernel_is_that_of_the_cpu(name: str, interpreted: ModuleType, data: st.DataObject) -> None:
     registered = "stochastic" if name == "expectation" else name
-    module, x = data.draw(drawn(registered, channels=(1, 4), more=2))
+    indices = "return_indices" in pooling.spec(registered).options and data.draw(st.booleans())
+    module, x = data.draw(drawn(registered, channels=(1, 4), more=2, **(INDICES if indices else {})))
     assume(x.numel())
     if isinstance(module, Local):  # larger windows take the same code, longer
         assume(math.prod(module.window.kernel) <= (4 if name in ("median", "ordinal") else 9))
@@ -143,8 +157,9 @@ def test_interpreted_kernel_is_that_of_the_cpu(name: str, interpreted: ModuleTyp
     with Sent(interpreted):
         ours = value_and_gradients(module, x)
     # What comes back to a number that is not finite is nothing to rely on.
-    for one, other in list(zip(ours, theirs, strict=True))[: None if x.isfinite().all() else 1]:
-        close(one, other, TOLERANCE[x.dtype])
+    for place, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        if place == 0 or not one.is_floating_point() or x.isfinite().all():
+            close(one, other, TOLERANCE[x.dtype])
 
 
 @silent
@@ -153,7 +168,8 @@ def test_interpreted_kernel_is_that_of_the_cpu(name: str, interpreted: ModuleTyp
 def test_places_of_64_bits(
     name: str, memory_format: torch.memory_format, interpreted: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, x = module_of(name), torch.randn(2, CHANNELS, SIDE, SIDE).contiguous(memory_format=memory_format)
+    module = module_of(name, **VARIANTS[name][-1])
+    x = torch.randn(2, CHANNELS, SIDE, SIDE).contiguous(memory_format=memory_format)
     theirs = value_and_gradients(module, x)
     monkeypatch.setattr(interpreted.windows, "FAR", 1)
     interpreted.windows._plan.cache_clear()
@@ -268,11 +284,12 @@ def test_kernels_compile_for_a_gpu(
 @pytest.mark.parametrize("name", sorted(VARIANTS.keys() - {"fractional_max", "s3"}))  # which draw real numbers
 def test_a_gpu_takes_its_kernels(name: str) -> None:
     """Where one is only said to be: the fake kernels of torch.compile, after the choice between kernel and formula."""
-    with FakeTensorMode(), torch.device("cuda"), Sent() as sent:
-        x = torch.rand(2, CHANNELS, SIDE, SIDE, dtype=torch.float16)
-        y = module_of(name)(x)
-    assert len(sent.names) == 1
-    assert tensor(y).device == x.device
+    for options in VARIANTS[name]:
+        with FakeTensorMode(), torch.device("cuda"), Sent() as sent:
+            x = torch.rand(2, CHANNELS, SIDE, SIDE, dtype=torch.float16)
+            y = module_of(name, **options)(x)
+        assert len(sent.names) == 1
+        assert tensor(y).device == x.device
 
 
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")

@@ -47,6 +47,7 @@ HEADERS = (
     "blurred_pixels.h",
     "blurred_planes.h",
     "cells.h",
+    "spots.h",
 )
 FLAGS = ("-std=c++20", "-O2", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-w")
 """$CXXFLAGS come after them."""

@@ -1,9 +1,10 @@
 #include "cell_planes.h"
 #include "slab.h"
+#include "spots.h"
 #include "tensors.h"
 
 template <class A> struct Grids {
-    static constexpr int L = Lanes<A>::count;
+    static constexpr int L = Lanes<A>::count, TOGETHER = 4;  // vectors whose maxima all have registers
     const Cells& task;
     const Cut<A> cut;
     const i64 lanes = cut.lanes, h = task.maps.h, w = task.maps.w, oh = task.rows.size(), ow = task.columns.size();
@@ -53,6 +54,10 @@ template <class A> struct Grids {
             for (i64 j = 0; j < ow; j++) {
                 auto [top, bottom] = task.rows[i];
                 auto [left, right] = task.columns[j];
+                if (bottom == top && right == left) {
+                    f(i * ow + j, [&](auto pixel) INLINED { pixel(top * row + left * step, 0); });
+                    continue;
+                }
                 if (bottom == top + 1 && right == left + 1) {
                     const i64 first = top * row + left * step;
                     f(i * ow + j, [&](auto pixel) INLINED {
@@ -78,54 +83,45 @@ template <class A> struct Grids {
             vectors<A>(numbers, [&](i64 at, i64 n) INLINED { pass(at, n, [&](auto f) INLINED { f(pixel, which); }); });
         });
     }
-    INLINE static void compare(Vec<A> v, int which, Vec<A>& largest, Mask<A>& found) {
-        auto wins = (v > largest) | (v != v);
-        largest = wins ? v : largest;
-        found = wins ? number<A>(which) : found;
+    // Of a cell so many vectors side by side, the last of which may be shorter: their maxima stay in registers.
+    template <int N, class Pixels> INLINE void largest(const A* x, A* y, u8* kept, i64 at, i64 n, Pixels pixels) const {
+        Vec<A> largest[N], sum[N]{};
+        Mask<A> found[N]{};
+        UNROLLED for (int t = 0; t < N; t++) largest[t] = splat<A>(-INF);
+        pixels([&](i64 pixel, int which) INLINED {
+            UNROLLED for (int t = 0; t < N; t++) {
+                const A* const from = x + pixel + at + t * L;
+                __builtin_prefetch(from + AHEAD);
+                const Vec<A> v = load<A>(from, n - t * L);
+                found[t] = v > largest[t] ? number<A>(which) : found[t];
+                largest[t] = larger<A>(v, largest[t]);
+                sum[t] += v;
+            }
+        });
+        UNROLLED for (int t = 0; t < N; t++) {
+            if (any(sum[t] != sum[t]))  // or infinities of both signs
+                pixels([&](i64 pixel, int which) INLINED {
+                    const Vec<A> v = load<A>(x + pixel + at + t * L, n - t * L);
+                    found[t] = v != v ? number<A>(which) : found[t];
+                    largest[t] = v != v ? v : largest[t];
+                });
+            store<A>(y + at + t * L, largest[t], n - t * L);
+            if (kept) keep(kept, at + t * L, found[t], n - t * L);
+        }
     }
-    // The maxima so far stay in registers, or in the cache.
     void forward(const A* x, A* y, u8* position, i64 numbers) const {
-        auto places = room<A>(lanes);  // the bits of masks
+        if (numbers < TOGETHER * L) return forward<1>(x, y, position, numbers);
+        forward<TOGETHER>(x, y, position, numbers);
+    }
+    template <int N> void forward(const A* x, A* y, u8* position, i64 numbers) const {
+        const i64 whole = numbers / (N * L) * (N * L);
         each([&](i64 cell, auto pixels) INLINED {
             A* maxima = y + cell * lanes;
             u8* kept = position ? position + cell * step() : nullptr;
-            if (at_once(numbers)) {
-                vectors<A>(numbers, [&](i64 at, i64 n) INLINED {
-                    Vec<A> largest = splat<A>(-INF), sum{};
-                    Mask<A> found{};
-                    pixels([&](i64 pixel, int which) INLINED {
-                        __builtin_prefetch(x + pixel + at + AHEAD);
-                        const Vec<A> v = load<A>(x + pixel + at, n);
-                        found = v > largest ? number<A>(which) : found;
-                        largest = larger<A>(v, largest);
-                        sum += v;
-                    });
-                    if (any(sum != sum))  // or infinities of both signs
-                        pixels([&](i64 pixel, int which) INLINED {
-                            const Vec<A> v = load<A>(x + pixel + at, n);
-                            found = v != v ? number<A>(which) : found;
-                            largest = v != v ? v : largest;
-                        });
-                    store<A>(maxima + at, largest, n);
-                    if (kept) keep(kept, at, found, n);
-                });
-                return;
-            }
-            vectors<A>(numbers, [&](i64 at, i64 n) INLINED {
-                store<A>(maxima + at, splat<A>(-INF), n);
-                store<A>(places.get() + at, Vec<A>{}, L);
+            for (i64 at = 0; at < whole; at += N * L) largest<N>(x, maxima, kept, at, N * L, pixels);
+            vectors<A>(numbers - whole, [&](i64 at, i64 n) INLINED {
+                largest<1>(x, maxima, kept, whole + at, n, pixels);
             });
-            pixels([&](i64 pixel, int which) INLINED {
-                vectors<A>(numbers, [&](i64 at, i64 n) INLINED {
-                    Vec<A> largest = load<A>(maxima + at, n);
-                    Mask<A> found = (Mask<A>)load<A>(places.get() + at);
-                    compare(load<A>(x + pixel + at, n), which, largest, found);
-                    store<A>(maxima + at, largest, n);
-                    store<A>(places.get() + at, (Vec<A>)found, L);
-                });
-            });
-            if (!kept) return;
-            vectors<A>(numbers, [&](i64 at, i64 n) INLINED { keep(kept, at, (Mask<A>)load<A>(places.get() + at), n); });
         });
     }
     void backward(const A* g, const u8* position, A* to, i64 numbers, bool past) const {
@@ -263,6 +259,49 @@ void taken(const Grids<A>& grids, const Slabs<A, Out>& slabs, const Out* x, cons
     }
 }
 
+template <class A, class Out>
+void switches(const Grids<A>& grids, const Slabs<A, Out>& slabs, const u8* position, i64* to, i64 begin, i64 end) {
+    const Cells& task = grids.task;
+    const i64 cells = grids.oh * grids.ow, w = grids.w, channels = slabs.c;
+    const Spots spots(task.halves ? 16 : NONE, task.widest(), w, 1);
+    std::vector<i64> lefts;
+    for (auto [first, last] : task.columns) lefts.push_back(first);
+    auto plane = [&](const u8* found, i64* to) {
+        for (auto [top, bottom] : task.rows) {
+            spots.write(found, to, grids.ow, top * w, lefts.data());
+            found += grids.ow;
+            to += grids.ow;
+        }
+    };
+    if (task.planar()) {
+        const CellPlanes<A, Out> planes(task);
+        for (i64 i = begin; i < end; i++) plane(planes.unpack(position + i * planes.bytes), to + i * cells);
+        return;
+    }
+    const auto found = room<u8>(std::max(cells, slabs.lanes) + Lanes<A>::count);
+    const std::vector<i64> together(slabs.lanes);
+    for (i64 slab = begin; slab < end; slab++) {
+        const u8* kept = grids.positions(position, slab);
+        if (!slabs.last) {
+            const i64 first = slab * slabs.lanes, planes = std::min(slabs.lanes, slabs.n * channels - first);
+            for (i64 lane = 0; lane < planes; lane++) {
+                for (i64 cell = 0; cell < cells; cell++) found[cell] = grids.kept(kept + cell * grids.step(), lane);
+                plane(found.get(), to + (first + lane) * cells);
+            }
+            continue;
+        }
+        i64* pixel = to + slab / slabs.parts * cells * channels + slab % slabs.parts * slabs.lanes;
+        const i64 width = grids.width(slab), step = grids.step();
+        for (auto [top, bottom] : task.rows)
+            for (const i64 left : lefts) {
+                vectors<A>(width, [&](i64 at, i64 n) INLINED { store<A>(found.get() + at, grids.kept(kept, at, n), n); });
+                spots.write(found.get(), pixel, width, top * w + left, together.data());
+                kept += step;
+                pixel += channels;
+            }
+    }
+}
+
 void Cells::forward(const void* x, void* y, u8* position, i64 begin, i64 end) const {
     by_type(*this, [&]<class A, class Out>(const Grids<A>& grids, const Slabs<A, Out>& slabs) {
         ::forward(grids, slabs, (const Out*)x, (Out*)y, position, begin, end);
@@ -279,6 +318,10 @@ void Cells::taken(const void* x, const u8* position, void* y, i64 begin, i64 end
     by_type(*this, [&]<class A, class Out>(const Grids<A>& grids, const Slabs<A, Out>& slabs) {
         ::taken(grids, slabs, (const Out*)x, position, (Out*)y, begin, end);
     });
+}
+
+void Cells::switches(const u8* position, i64* to, i64 begin, i64 end) const {
+    by_type(*this, [&](const auto& grids, const auto& slabs) { ::switches(grids, slabs, position, to, begin, end); });
 }
 
 // Along an axis of that size; `longest` becomes the length of the longest.
@@ -308,13 +351,31 @@ template <class F> void share(const Cells& cells, F f) {
     torch::stable::parallel_for(0, count, std::max<i64>(1, GRAIN * count / std::max<i64>(1, numbers)), f);
 }
 
+// A number for each cell.
+Tensor map_of(const Cells& cells, int32_t type) {
+    return empty(cells.maps.n, cells.maps.c, cells.rows.size(), cells.columns.size(), cells.maps.last, type);
+}
+
 std::tuple<Tensor, Tensor> cells(Tensor x, std::string rows, std::string columns, bool last, bool keep) {
     const Cells task = cells_of(x, x.size(2), x.size(3), rows, columns, last);
-    Tensor y = empty(x.size(0), x.size(1), task.rows.size(), task.columns.size(), last, code(x.scalar_type()));
+    Tensor y = map_of(task, code(x.scalar_type()));
     Tensor position = empty(keep ? task.bytes() : 0, 1, 1, 1, false, aoti_torch_dtype_uint8());
     u8* to = keep ? (u8*)position.data_ptr() : nullptr;
     share(task, [&](i64 begin, i64 end) { task.forward(x.data_ptr(), y.data_ptr(), to, begin, end); });
     return {y, position};
+}
+
+// The maxima, their positions in the cells and in the map.
+std::tuple<Tensor, Tensor, Tensor> cell_switches(Tensor x, std::string rows, std::string columns, bool last) {
+    const Cells task = cells_of(x, x.size(2), x.size(3), rows, columns, last);
+    Tensor y = map_of(task, code(x.scalar_type())), index = map_of(task, aoti_torch_dtype_int64());
+    Tensor position = empty(task.bytes(), 1, 1, 1, false, aoti_torch_dtype_uint8());
+    u8* const places = (u8*)position.data_ptr();
+    share(task, [&](i64 begin, i64 end) {
+        task.forward(x.data_ptr(), y.data_ptr(), places, begin, end);
+        task.switches(places, (i64*)index.data_ptr(), begin, end);
+    });
+    return {y, position, index};
 }
 
 Tensor cells_backward(Tensor g, Tensor position, std::string rows, std::string columns, i64 height, i64 width, bool last) {
@@ -330,7 +391,7 @@ Tensor cells_backward(Tensor g, Tensor position, std::string rows, std::string c
 Tensor cells_taken(Tensor x, Tensor position, std::string rows, std::string columns, bool last) {
     const Cells task = cells_of(x, x.size(2), x.size(3), rows, columns, last);
     STD_TORCH_CHECK(position.numel() == task.bytes(), "poolbench: a position for each cell");
-    Tensor y = empty(x.size(0), x.size(1), task.rows.size(), task.columns.size(), last, code(x.scalar_type()));
+    Tensor y = map_of(task, code(x.scalar_type()));
     share(task, [&](i64 begin, i64 end) {
         task.taken(x.data_ptr(), (const u8*)position.data_ptr(), y.data_ptr(), begin, end);
     });
@@ -342,6 +403,7 @@ i64 vector_bytes() { return WIDTH; }
 STABLE_TORCH_LIBRARY_FRAGMENT(poolbench, m) {
     m.def("vector_bytes() -> int");
     m.def("cells(Tensor x, str rows, str columns, bool last, bool keep) -> (Tensor, Tensor)");
+    m.def("cell_switches(Tensor x, str rows, str columns, bool last) -> (Tensor, Tensor, Tensor)");
     m.def("cells_taken(Tensor x, Tensor position, str rows, str columns, bool last) -> Tensor");
     m.def("cells_backward(Tensor g, Tensor position, str rows, str columns, int height, int width, bool last) -> Tensor");
 }
@@ -350,6 +412,7 @@ STABLE_TORCH_LIBRARY_IMPL(poolbench, CompositeExplicitAutograd, m) { m.impl("vec
 
 STABLE_TORCH_LIBRARY_IMPL(poolbench, CPU, m) {
     m.impl("cells", TORCH_BOX(&cells));
+    m.impl("cell_switches", TORCH_BOX(&cell_switches));
     m.impl("cells_backward", TORCH_BOX(&cells_backward));
     m.impl("cells_taken", TORCH_BOX(&cells_taken));
 }

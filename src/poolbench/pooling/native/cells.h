@@ -26,4 +26,6 @@ struct Cells {
     void backward(const void* g, const u8* position, void* to, i64 begin, i64 end) const;
     // Of each cell what lies in the map x where its maximum was found.
     void taken(const void* x, const u8* position, void* y, i64 begin, i64 end) const;
+    // Where in the map that is.
+    void switches(const u8* position, i64* to, i64 begin, i64 end) const;
 };

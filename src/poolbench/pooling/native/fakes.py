@@ -87,6 +87,11 @@ def cells(x: Tensor, rows: str, columns: str, last: bool, keep: bool) -> tuple[T
     return y, torch.empty((kept if keep else 0, 1, 1, 1), dtype=torch.uint8, device=x.device)
 
 
+def cell_switches(x: Tensor, rows: str, columns: str, last: bool) -> tuple[Tensor, Tensor, Tensor]:
+    y, position = cells(x, rows, columns, last, True)
+    return y, position, torch.empty_like(y, dtype=torch.int64)
+
+
 def cells_on_gpu(x: Tensor, rows: str, columns: str, last: bool, keep: bool) -> tuple[Tensor, Tensor]:
     size = count_of(rows), count_of(columns), last
     return like(x, *size, x.shape[0]), like(x, *size, x.shape[0] if keep else 0, torch.uint8)
@@ -131,7 +136,7 @@ def separable(x: Tensor, rows: Tensor, columns: Tensor, last: bool) -> Tensor:
 
 FAKES = (
     *(slide, slide_keeping, switches, slide_backward, learned, learned_backward),
-    *(cells, cells_backward, cells_taken, region_maxima, polyphase_powers, separable),
+    *(cells, cell_switches, cells_backward, cells_taken, region_maxima, polyphase_powers, separable),
 )
 LIBRARY = torch.library.Library("poolbench", "FRAGMENT")
 

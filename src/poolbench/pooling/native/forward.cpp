@@ -3,6 +3,7 @@
 
 #include "dispatch.h"
 #include "overlapping.h"
+#include "spots.h"
 #include "tiles.h"
 
 template <class Op, class A, class Out>
@@ -78,52 +79,33 @@ std::tuple<Tensor, Tensor> slide_keeping(Tensor x, std::optional<Tensor> extra, 
     return {y, position};
 }
 
-// From the positions of maxima in their windows (u8) to those in the map (i64), row by row. A window that meets padding
-// alone has none: as torch, where it starts, or the place of the map nearest to that.
+// Where in the map the maxima of windows lie. One that meets padding alone has none: as torch, where it starts, or the
+// place of the map nearest to that.
 struct Switches {
-    using Eight = i64 __attribute__((vector_size(64)));
-    using Bytes = u8 __attribute__((vector_size(8)));
-
     const Window& k;
     const Maps& map;
     const u8* position;
     i64* index;
-    i64 offset[NONE + 1]{};
+    const Spots spots{k.kh * k.kw, k.kw, k.dh * map.w, k.dw};
+    const std::vector<i64> columns = spread(k.ow, k.sw), channels = spread(map.c, 0);
 
-    Switches(const Window& k, const Maps& map, const u8* position, i64* index)
-        : k(k), map(map), position(position), index(index) {
-        for (i64 p = 0; p < k.kh * k.kw; p++) offset[p] = p / k.kw * k.dh * map.w + p % k.kw * k.dw;
+    static std::vector<i64> spread(i64 count, i64 step) {
+        std::vector<i64> firsts(count);
+        for (i64 n = 0; n < count; n++) firsts[n] = n * step;
+        return firsts;
     }
     static i64 nearest(i64 start, i64 spread, i64 size) {
         return std::min(start < 0 ? (start % spread + spread) % spread : start, size - 1);
     }
-    // Of window (i, j) so many channels, or, `step` columns apart, so many windows from it on.
-    void write(i64 place, i64 i, i64 j, i64 count, i64 step) const {
-        const i64 row = i * k.sh - k.top, column = j * k.sw - k.left, start = row * map.w + column;
+    // Of windows from (i, j) on as far behind it as `firsts` tells, or so many channels of it.
+    void write(i64 place, i64 i, i64 j, i64 count, const std::vector<i64>& firsts) const {
+        const i64 row = i * k.sh - k.top, column = j * k.sw - k.left;
         const u8* const from = position + place;
         i64* const to = index + place;
-        auto one = [&](i64 n) INLINED {
-            to[n] = from[n] == NONE ? nearest(row, k.dh, map.h) * map.w + nearest(column + n * step, k.dw, map.w)
-                                    : start + n * step + offset[from[n]];
-        };
-        i64 n = 0;
-        if (k.kh * k.kw <= 16) {
-            Eight low, high;
-            std::memcpy(&low, offset, sizeof low);
-            std::memcpy(&high, offset + 8, sizeof high);
-            const Eight steps = Eight{0, 1, 2, 3, 4, 5, 6, 7} * step;
-            for (; n + 8 <= count; n += 8) {
-                Bytes bytes;
-                std::memcpy(&bytes, from + n, sizeof bytes);
-                if ((std::uint64_t)bytes & 0xf0f0f0f0f0f0f0f0) {
-                    for (i64 m = n; m < n + 8; m++) one(m);
-                    continue;
-                }
-                const Eight found = __builtin_shuffle(low, high, __builtin_convertvector(bytes, Eight)) + steps + (start + n * step);
-                std::memcpy(to + n, &found, sizeof found);
-            }
-        }
-        for (; n < count; n++) one(n);
+        spots.write(from, to, count, row * map.w + column, firsts.data());
+        if (std::memchr(from, NONE, count))
+            for (i64 n = 0; n < count; n++)
+                if (from[n] == NONE) to[n] = nearest(row, k.dh, map.h) * map.w + nearest(column + firsts[n], k.dw, map.w);
     }
 };
 
@@ -135,15 +117,15 @@ std::tuple<Tensor, Tensor, Tensor> switches(Tensor x, std::string text) {
     const Window k = window_of(plan.data());
     const Maps map = maps_of(x.size(0), x.size(1), plan.data());
     Tensor index = empty(map.n, map.c, k.oh, k.ow, map.last, aoti_torch_dtype_int64());
-    const Switches found(k, map, (const u8*)position.data_ptr(), (i64*)index.data_ptr());
+    const Switches found{k, map, (const u8*)position.data_ptr(), (i64*)index.data_ptr()};
     share<float>({map.n, map.c, k.oh, k.ow, map.last},
         [&](i64 begin, i64 end) {
-            for (i64 row = begin * k.oh; row < end * k.oh; row++) found.write(row * k.ow, row % k.oh, 0, k.ow, k.sw);
+            for (i64 row = begin * k.oh; row < end * k.oh; row++) found.write(row * k.ow, row % k.oh, 0, k.ow, found.columns);
         },
         [&](i64 picture, i64 first, i64 channels) {
             for (i64 i = 0; i < k.oh; i++)
                 for (i64 j = 0; j < k.ow; j++)
-                    found.write(((picture * k.oh + i) * k.ow + j) * map.c + first, i, j, channels, 0);
+                    found.write(((picture * k.oh + i) * k.ow + j) * map.c + first, i, j, channels, found.channels);
         });
     return {y, position, index};
 }

@@ -11,7 +11,7 @@ from poolbench.pooling.native.build import KERNELS
 from poolbench.pooling.native.fakes import KEEPS, format_of
 from poolbench.pooling.native.plan import numbers_of, written
 from poolbench.pooling.native.selection import TRITON, backend
-from poolbench.pooling.transforms import transformable, transforming
+from poolbench.pooling.transforms import transformable
 from poolbench.pooling.window import Window, wide
 
 OPS = torch.ops.poolbench
@@ -33,6 +33,7 @@ LOOKS = ("lp", "expectation", "softpool", "median", "max_blur")
 LINEAR = ("average", "subsample")
 """Those whose backward pass needs nothing."""
 Formula = Callable[[Tensor], Tensor]
+SwitchesFormula = Callable[[Tensor], tuple[Tensor, Tensor]]
 RegionFormula = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 Told = tuple[str, bool]
 """What a kernel is told of windows (`plan`), and whether channels come last."""
@@ -64,11 +65,10 @@ def slide(
     return _run(name, x, window, told, formula, number, chance(x) if chance else None)
 
 
-def switches(x: Tensor, window: Window, formula: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+@transformable
+def switches(x: Tensor, window: Window, formula: SwitchesFormula) -> tuple[Tensor, Tensor]:
     """The maximum of each window and the position r·W + c in the map where it lies, an int64: (N, C, H', W') both."""
-    told = None
-    if x.is_cpu and not transforming():  # for the formula is made of torch's functions, which know how
-        x, told = _told("max", x, window, _slid, (True, -1))
+    x, told = _told("max", x, window, _slid, (True, -1))
     if told is None:
         return formula(x)
     if x.requires_grad and is_grad_enabled():
@@ -425,6 +425,39 @@ class Cells(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (position,) = gradients, ctx.saved_tensors
         return CellsBackward.apply(gradient, position, *ctx.plan), None, None, None
+
+
+@transformable
+def cell_switches(
+    x: Tensor, tall: int, wide: int, plan: Callable[[], tuple[str, str]], formula: SwitchesFormula
+) -> tuple[Tensor, Tensor]:
+    """The maxima of `cells`, and the position r·W + c in the map where each lies, an int64: (N, C, H', W') both."""
+    if is_compiling() or not usable("cells", x, tall, wide):
+        return formula(x)
+    x, last = laid_out(x)
+    if x.requires_grad and is_grad_enabled():
+        result: tuple[Tensor, Tensor] = CellSwitches.apply(x, *plan(), last)
+        return result
+    y, _, index = OPS.cell_switches.default(x, *plan(), last)
+    return y, index
+
+
+class CellSwitches(torch.autograd.Function):
+    """The kernel of a grid's maxima with what it keeps for its gradient, told as positions in the map."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: str, columns: str, last: bool) -> tuple[Tensor, Tensor]:
+        y, position, index = OPS.cell_switches.default(x, rows, columns, last)
+        ctx.save_for_backward(position)
+        ctx.plan = (rows, columns, *x.shape[-2:], last)
+        ctx.mark_non_differentiable(index)
+        ctx.set_materialize_grads(False)  # those of indices would be a map of zeros
+        return y, index
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None, None, None]:
+        gradient = gradients[0]
+        return None if gradient is None else Cells.backward(ctx, gradient)[0], None, None, None
 
 
 class CellsBackward(torch.autograd.Function):

@@ -22,8 +22,8 @@ COMMAND = "python -m poolbench.pooling.native"
 TRITON = importlib.util.find_spec("triton") is not None
 """Kernels for GPUs can be compiled: torch for CUDA and for ROCm brings Triton along."""
 GPU_CALLS = (
-    *("slide", "slide_keeping", "slide_backward", "learned", "learned_backward"),
-    *("cells", "cells_backward", "cells_taken"),
+    *("slide", "slide_keeping", "switches", "slide_backward", "learned", "learned_backward"),
+    *("cells", "cell_switches", "cells_backward", "cells_taken"),
 )
 """Torch's operators that `gpu` holds kernels of."""
 

@@ -6,11 +6,12 @@ the windows that hold it and adds up what they give, in one order whatever runs 
 each window writes what its numbers receive. All is computed in float32, or in float64 for float64.
 """
 
-from poolbench.pooling.native.gpu.cells import cells, cells_backward, cells_taken
+from poolbench.pooling.native.gpu.cells import cell_switches, cells, cells_backward, cells_taken
 from poolbench.pooling.native.gpu.learned import learned, learned_backward
-from poolbench.pooling.native.gpu.slide import slide, slide_backward, slide_keeping
+from poolbench.pooling.native.gpu.slide import slide, slide_backward, slide_keeping, switches
 
 __all__ = [
+    "cell_switches",
     "cells",
     "cells_backward",
     "cells_taken",
@@ -19,4 +20,5 @@ __all__ = [
     "slide",
     "slide_backward",
     "slide_keeping",
+    "switches",
 ]

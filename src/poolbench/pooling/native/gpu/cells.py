@@ -33,6 +33,7 @@ def _forward(
     x,
     y,
     position,
+    index,
     row_edges,
     column_edges,
     lines,
@@ -51,6 +52,9 @@ def _forward(
     tl.store(y + place, top.to(y.dtype.element_ty), mask=live)
     if position is not None:
         tl.store(position + place, chosen.to(tl.uint8), mask=live)
+    if index is not None:
+        row, column = at[1] + chosen // PLAN.kw, at[2] + chosen % PLAN.kw
+        tl.store(index + place, row.to(tl.int64) * width + column, mask=live)
 
 
 @triton.jit
@@ -122,10 +126,24 @@ def _backward(
 def cells(x: Tensor, rows: str, columns: str, last: bool, keep: bool) -> tuple[Tensor, Tensor]:
     """The maximum of each cell, (N, C, H, W) to (N, C, H', W'), and what the backward pass keeps of it."""
     y, position = fakes.cells_on_gpu(x, rows, columns, last, keep)
-    kept = position if len(position) else None
-    tables = _tables(x, rows, columns)
-    launch(_forward, y, _sizes(x, y, last), x, y, kept, *tables[:2], PLAN=_plan(x, y, rows, columns, last))
+    _find(x, y, position if len(position) else None, None, rows, columns, last)
     return y, position
+
+
+def cell_switches(x: Tensor, rows: str, columns: str, last: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The same, and where in the map each maximum lies."""
+    y, position = fakes.cells_on_gpu(x, rows, columns, last, keep=True)
+    index = torch.empty_like(y, dtype=torch.int64)
+    _find(x, y, position, index, rows, columns, last)
+    return y, position, index
+
+
+def _find(
+    x: Tensor, y: Tensor, position: Tensor | None, index: Tensor | None, rows: str, columns: str, last: bool
+) -> None:
+    tables = _tables(x, rows, columns)
+    plan = _plan(x, y, rows, columns, last)
+    launch(_forward, y, _sizes(x, y, last), x, y, position, index, *tables[:2], PLAN=plan)
 
 
 def cells_taken(x: Tensor, position: Tensor, rows: str, columns: str, last: bool) -> Tensor:

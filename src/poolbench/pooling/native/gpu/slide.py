@@ -15,6 +15,7 @@ from poolbench.pooling.native.gpu.windows import (
     Plan,
     filled,
     launch,
+    nearest,
     places,
     plan_of,
     read,
@@ -40,6 +41,7 @@ def _forward(
     x,
     y,
     position,
+    index,
     extra,
     seed,
     other,
@@ -55,7 +57,10 @@ def _forward(
     LINES: tl.constexpr,
     SIDE: tl.constexpr,
 ):
-    """The operator of each window, and its position where the backward pass needs one; `y` or `position` may lack."""
+    """The operator of each window, its position where the backward pass needs one, and where in the map that is.
+
+    What of them is not asked for lacks.
+    """
     place, live, picture, i, j, channel = places(lines, rows, columns, channels, PLAN, LINES, SIDE)
     at = windows(picture, i, j, channel, live, height, width, channels, PLAN)
     chosen = filled(at, NONE, tl.int32)
@@ -81,6 +86,11 @@ def _forward(
         tl.store(y + place, result.to(y.dtype.element_ty), mask=live)
     if position is not None:
         tl.store(position + place, chosen.to(tl.uint8), mask=live)
+    if index is not None:
+        nothing = result == -float("inf")  # perhaps padding alone
+        row = tl.where(nothing, nearest(at[1], height, PLAN.dh), at[1] + chosen // PLAN.kw * PLAN.dh)
+        column = tl.where(nothing, nearest(at[2], width, PLAN.dw), at[2] + chosen % PLAN.kw * PLAN.dw)
+        tl.store(index + place, row.to(tl.int64) * width + column, mask=live)
 
 
 @triton.jit
@@ -238,6 +248,14 @@ def slide_keeping(x: Tensor, extra: Tensor | None, name: str, plan: str, number:
     return y, position
 
 
+def switches(x: Tensor, plan: str) -> tuple[Tensor, Tensor, Tensor]:
+    """The maxima, their positions in the windows and in the map."""
+    y, position, index = fakes.switches(x, plan)
+    numbers = numbers_of(plan)
+    forward(x, plan_of("max", numbers, 0.0, x, y), numbers, y=y, position=position, index=index)
+    return y, position, index
+
+
 def _slide(
     x: Tensor, y: Tensor, position: Tensor | None, extra: Tensor | None, name: str, plan: Sequence[int], number: float
 ) -> None:
@@ -276,16 +294,17 @@ def forward(
     *,
     y: Tensor | None = None,
     position: Tensor | None = None,
+    index: Tensor | None = None,
     extra: Tensor | None = None,
     seed: int = 0,
     other: Tensor | None = None,
     numbers: Tensor | None = None,
 ) -> None:
-    """Of each window the output `y`, its position, or both."""
+    """Of each window the output `y`, its position, where that lies in the map, or some of these."""
     target = y if y is not None else position
     assert target is not None
     sizes = *sizes_of(x, plan), x.shape[0] * x.shape[1]
-    launch(_forward, target, sizes, x, y, position, extra, seed, other, numbers, PLAN=compiled)
+    launch(_forward, target, sizes, x, y, position, index, extra, seed, other, numbers, PLAN=compiled)
 
 
 def backward(

@@ -243,6 +243,12 @@ def first_inside(at, PLAN: tl.constexpr):
 
 
 @triton.jit
+def nearest(start, size, spread: tl.constexpr):
+    """The first place of a window from `start` on that lies on an axis, or the place nearest to it."""
+    return tl.minimum(start + (tl.maximum(-start, 0) + spread - 1) // spread * spread, size - 1)
+
+
+@triton.jit
 def filled(at, value, dtype: tl.constexpr):
     """A number for each window."""
     return tl.full(at[0].shape, value, dtype)
