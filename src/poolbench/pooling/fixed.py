@@ -75,8 +75,8 @@ def maximum(x: Tensor, window: Window) -> Tensor:
 
 def _maximum(x: Tensor, window: Window) -> Tensor:
     window.shape(*x.shape[-2:])
-    if window.padding is not None and window.dilation == (1, 1):
-        return F.max_pool2d(x, window.kernel, window.stride, window.padding, 1, window.ceil_mode)
+    if known := _known(window):
+        return F.max_pool2d(x, *known)
     if max(window.border(*x.shape[-2:])) <= 0:
         return F.max_pool2d(x, window.kernel, window.stride, 0, window.dilation)
     # Torch's padding is symmetric, and of a dilated window that meets it alone torch points out of the map.
@@ -84,6 +84,13 @@ def _maximum(x: Tensor, window: Window) -> Tensor:
     rows, columns = window.covered(x.shape[-2:], padding=False)
     inside = torch.tensor(rows, device=x.device).outer(torch.tensor(columns, device=x.device)) > 0
     return _taken(x, index).where(inside, float("-inf"))
+
+
+def _known(window: Window) -> tuple[Any, ...]:
+    """The window in torch's terms; nothing where torch would pad otherwise or, dilated, point out of the map."""
+    if window.padding is None or window.dilation != (1, 1):
+        return ()
+    return window.kernel, window.stride, window.padding, 1, window.ceil_mode
 
 
 def _taken(x: Tensor, index: Tensor) -> Tensor:
@@ -102,6 +109,9 @@ def switches(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
 
 def _switches(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     height, width = x.shape[-2:]
+    window.shape(height, width)
+    if known := _known(window):
+        return F.max_pool2d(x, *known, return_indices=True)
     left, right, top, _ = window.border(height, width)
     padded = window.pad(x, float("-inf"))
     value, index = F.max_pool2d(padded, window.kernel, window.stride, 0, window.dilation, return_indices=True)
