@@ -75,8 +75,14 @@ SHAPES: dict[pooling.Kind, dict[str, Shape]] = {
     "context": {"G": Shape((4, 64, 28, 28))},
 }
 BOXES = 64
-OPTIONS: dict[str, tuple[dict[str, float], ...]] = {"lp": ({"p": 3.0}, {"p": 2.5}, {"p": 2.7})}
-"""With which an operator is timed once more, since its time depends on them."""
+INDICES: dict[str, float] = {"return_indices": True}
+OPTIONS: dict[str, tuple[dict[str, float], ...]] = {
+    "lp": ({"p": 3.0}, {"p": 2.5}, {"p": 2.7}),
+    "max": (INDICES,),
+    "adaptive_max": (INDICES,),
+    "fractional_max": (INDICES,),
+}
+"""With which an operator is timed once more, since its time depends on them; its peers take them too."""
 PLACES = 6
 """In memory, since on a CPU a time depends on where arrays lie; of fewer no interval would be sure enough."""
 SECONDS = 0.3
@@ -86,7 +92,8 @@ LARGER = 8
 AHEAD = 5_000_000
 """Cycles of a GPU that its host has to launch a pass: some milliseconds."""
 
-Builder = Callable[[int, Shape], nn.Module]
+Builder = Callable[..., nn.Module]
+"""Of channels, a shape and options."""
 Times = dict[str, list[float]]
 """Seconds of each candidate, in turns."""
 
@@ -99,14 +106,14 @@ def peer(path: str, *arguments: object, **options: object) -> nn.Module:
 
 
 PEERS: dict[str, dict[str, Builder]] = {
-    "max": {"torch": lambda c, s: nn.MaxPool2d(s.kernel_size, s.stride, s.padding)},
+    "max": {"torch": lambda c, s, **o: nn.MaxPool2d(s.kernel_size, s.stride, s.padding, **o)},
     "overlapping_max": {"torch": lambda c, s: nn.MaxPool2d(3, 2, 1)},
     "average": {"torch": lambda c, s: nn.AvgPool2d(s.kernel_size, s.stride, s.padding)},
     "overlapping_average": {"torch": lambda c, s: nn.AvgPool2d(3, 2, 1, count_include_pad=False)},
-    "adaptive_max": {"torch": lambda c, s: nn.AdaptiveMaxPool2d(7)},
+    "adaptive_max": {"torch": lambda c, s, **o: nn.AdaptiveMaxPool2d(7, **o)},
     "adaptive_average": {"torch": lambda c, s: nn.AdaptiveAvgPool2d(7)},
-    "fractional_max": {"torch": lambda c, s: nn.FractionalMaxPool2d(2, output_ratio=0.5**0.5)},
-    "lp": {"torch": lambda c, s: nn.LPPool2d(2, s.kernel_size, s.stride)},
+    "fractional_max": {"torch": lambda c, s, **o: nn.FractionalMaxPool2d(2, output_ratio=0.5**0.5, **o)},
+    "lp": {"torch": lambda c, s, p=2.0: nn.LPPool2d(p, s.kernel_size, s.stride)},
     "median": {"timm": lambda c, s: peer("timm.layers.median_pool.MedianPool2d", s.kernel_size, s.stride, s.padding)},
     "blur": {
         "timm": lambda c, s: peer("timm.layers.BlurPool2d", c, 3, s.stride),
@@ -170,7 +177,8 @@ class Case:
     @property
     def title(self) -> str:
         """The operator, and its options if they are not the defaults."""
-        return ", ".join([self.operator, *(f"{name} = {value:g}" for name, value in self.options.items())])
+        options = (name if value is True else f"{name} = {value:g}" for name, value in self.options.items())
+        return ", ".join([self.operator, *options])
 
     @property
     def compiled(self) -> bool:
@@ -184,16 +192,16 @@ class Case:
 
 
 def modules_of(case: Case) -> dict[str, nn.Module]:
-    """The operator and, without options, its peers, by name."""
+    """The operator and its peers, by name."""
     torch.manual_seed(0)
     name, shape, spec = case.operator, case.shape, pooling.spec(case.operator)
     channels = shape.size[-1] if spec.kind == "token" else shape.size[1]
     window = {}
     if "kernel_size" in spec.options and spec.options["kernel_size"].default == 2:
         window = {"kernel_size": shape.kernel_size, "stride": shape.stride, "padding": shape.padding}
-    builders = {} if case.options else {each: build for each, build in PEERS.get(name, {}).items() if find_spec(each)}
+    builders = {each: build for each, build in PEERS.get(name, {}).items() if find_spec(each)}
     modules = {name: spec.build(channels, **window, **case.options)} | {
-        each: build(channels, shape) for each, build in builders.items()
+        each: build(channels, shape, **case.options) for each, build in builders.items()
     }
     return {each: module.to(case.device) for each, module in modules.items()}
 
@@ -254,13 +262,18 @@ def step(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool) 
 
         return forward
     variable = x.detach().requires_grad_()
-    gradient = torch.ones_like(module(variable, *boxes))
+    gradient = torch.ones_like(outputs(module(variable, *boxes))[0])
 
     def both() -> None:
         variable.grad = None
-        module(variable, *boxes).backward(gradient)
+        outputs(module(variable, *boxes))[0].backward(gradient)
 
     return both
+
+
+def outputs(given: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What a module gives: the output, and indices if they come with it."""
+    return given if isinstance(given, tuple) else (given,)
 
 
 def by_formula(run: Callable[[], None]) -> Callable[[], None]:
@@ -274,25 +287,29 @@ def by_formula(run: Callable[[], None]) -> Callable[[], None]:
 
 
 def floor(module: nn.Module, x: Tensor, boxes: Iterable[Tensor], backward: bool) -> Callable[[], None]:
-    """Read the input and write the output; then read the output's gradient and write the input's."""
+    """Read the input and write what comes out; then read the output's gradient and write the input's."""
     with torch.no_grad():
-        output = torch.empty_like(module(x, *boxes))
+        written = [torch.empty_like(each) for each in outputs(module(x, *boxes))]
     other = torch.empty_like(x)
     if x.is_cuda:
-        half = torch.empty((x.numel() + output.numel()) // 2, device=x.device)
-        target = torch.empty_like(half)
+        passes = [(x, *written), *([(written[0], other)] if backward else [])]
+        halves = [
+            torch.empty(sum(each.nbytes for each in of) // 2, dtype=torch.uint8, device=x.device) for of in passes
+        ]
+        targets = [torch.empty_like(half) for half in halves]
 
         def copy() -> None:
-            for _ in range(2 if backward else 1):
+            for half, target in zip(halves, targets, strict=True):
                 target.copy_(half)
 
         return copy
 
     def stream() -> None:
         x.sum()
-        output.fill_(1)
+        for each in written:
+            each.fill_(1)
         if backward:
-            output.sum()
+            written[0].sum()
             other.fill_(1)
 
     return stream
