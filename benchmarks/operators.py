@@ -89,6 +89,8 @@ SECONDS = 0.3
 """For which candidates take turns, at all places together and about."""
 LARGER = 8
 """So many times the batch on a GPU."""
+UNTRIMMED = {"MALLOC_TRIM_THRESHOLD_": str(2**40)}
+"""Else what one operator leaves free goes back to the system, and the next pays for it, 10 ms for a map of shape B."""
 AHEAD = 5_000_000
 """Cycles of a GPU that its host has to launch a pass: some milliseconds."""
 
@@ -486,6 +488,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if not ENVIRONMENT.keys() <= os.environ.keys():
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ENVIRONMENT)
+    settings = ENVIRONMENT | UNTRIMMED
+    if not settings.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | settings)
     sys.exit(main())
