@@ -115,7 +115,7 @@ template <class A> struct BlurredMaxima {
                 write<A>(to + place, sum, n, streams);
             }
         }
-        return !any(sound != sound);
+        return !any_nan<A>(sound);
     }
     template <int N>
     bool backward(const A* x, const A* g, A* to, const Until& need, const Until& given, const Until& made) const {
@@ -214,7 +214,7 @@ template <class A> struct BlurredMaxima {
         if (left) pair(j++, std::false_type{});
         for (; j + 1 < count && 2 * j + 1 - left + N - 1 < width; j++) pair(j, std::true_type{});
         for (; 2 * j < width + left; j++) pair(j, std::false_type{});
-        return !any(sound != sound);
+        return !any_nan<A>(sound);
     }
     // What each of N values is given of what the largest is: all of it to the first of these.
     template <int N> INLINE static void split(const Vec<A>* v, Vec<A> most, Vec<A> g, Vec<A>* share) {

@@ -99,7 +99,7 @@ template <class A> struct Grids {
             }
         });
         UNROLLED for (int t = 0; t < N; t++) {
-            if (any(sum[t] != sum[t]))  // or infinities of both signs
+            if (any_nan<A>(sum[t]))  // or infinities of both signs
                 pixels([&](i64 pixel, int which) INLINED {
                     const Vec<A> v = load<A>(x + pixel + at + t * L, n - t * L);
                     found[t] = v != v ? number<A>(which) : found[t];

@@ -176,24 +176,29 @@ template <class A> struct Sums {
         });
     }
     template <class S> INLINE void each(const A* source, A* target, const S& sum) const {
-        constexpr int L = Lanes<A>::count;
-        const i64 numbers = length, turns = repeat, source_step = from_step, target_step = to_step;
-        const i64 soon = next, ahead = rows;
-        const bool streams = past;
-        auto fetch = [&](i64 at) INLINED {
-            if (ahead > 0) __builtin_prefetch(source + soon + at);
-            if (ahead > 1) __builtin_prefetch(source + soon + numbers + at);
-        };
-        for (i64 i = 0; i < turns; i++, source += source_step, target += target_step) {
-            i64 at = 0;
-            for (; at + L <= numbers; at += L) {
-                fetch(at);
-                write<A>(target + at, sum(source + at), L, streams);
+        auto each = [&](auto streams, auto fetches) INLINED {
+            constexpr int L = Lanes<A>::count;
+            const i64 numbers = length, turns = repeat, source_step = from_step, target_step = to_step;
+            const i64 first = next, second = rows > 1 ? next + numbers : next;
+            auto write_at = [&](i64 at, i64 n, Vec<A> v) INLINED {
+                if (fetches) {
+                    __builtin_prefetch(source + first + at);
+                    __builtin_prefetch(source + second + at);
+                }
+                write<A>(target + at, v, n, streams);
+            };
+            for (i64 i = 0; i < turns; i++, source += source_step, target += target_step) {
+                i64 at = 0;
+                for (; at + L <= numbers; at += L) write_at(at, L, sum(source + at));
+                if (at < numbers) write_at(at, numbers - at, sum(source + at, numbers - at));
             }
-            if (at == numbers) continue;
-            fetch(at);
-            write<A>(target + at, sum(source + at, numbers - at), numbers - at, streams);
-        }
+        };
+        if (past)
+            each(std::true_type{}, std::false_type{});
+        else if (rows > 0)
+            each(std::false_type{}, std::true_type{});
+        else
+            each(std::false_type{}, std::false_type{});
     }
 };
 

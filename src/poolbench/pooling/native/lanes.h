@@ -282,6 +282,32 @@ template <class M> INLINE bool any(M mask) {
 #endif
 }
 
+// Whether there is a NaN, and whether a number lies below one bound, above the other, or is a NaN. Of a comparison gcc 12
+// would make a vector first, to test that.
+template <class A> INLINE bool any_nan(Vec<A> v) {
+#if defined(__AVX512BW__)
+    if constexpr (sizeof(A) == 4)
+        return _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q) != 0;
+    else
+        return _mm512_cmp_pd_mask((__m512d)v, (__m512d)v, _CMP_UNORD_Q) != 0;
+#else
+    return any(v != v);
+#endif
+}
+template <class A> INLINE bool any_beyond(Vec<A> v, A low, A high) {
+#if defined(__AVX512BW__)
+    const Vec<A> least = splat<A>(low), most = splat<A>(high);
+    if constexpr (sizeof(A) == 4)
+        return _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask((__m512)v, (__m512)least, _CMP_GE_OQ), (__m512)v, (__m512)most,
+                   _CMP_LE_OQ) != 0xffff;
+    else
+        return _mm512_mask_cmp_pd_mask(_mm512_cmp_pd_mask((__m512d)v, (__m512d)least, _CMP_GE_OQ), (__m512d)v,
+                   (__m512d)most, _CMP_LE_OQ) != 0xff;
+#else
+    return any((v < low) | ~(v <= high));
+#endif
+}
+
 // f(at, n) for all vectors of so many numbers.
 template <class A, class F> INLINE void vectors(i64 length, F f) {
     constexpr int L = Lanes<A>::count;

@@ -77,7 +77,7 @@ struct Max : Parts<Max> {
             position = wins ? number<A>(x.place(t)) : position;
             sum += v;
         });
-        if (any(sum != sum)) last_nan<A>(x, y, position);  // or infinities of both signs
+        if (any_nan<A>(sum)) last_nan<A>(x, y, position);  // or infinities of both signs
     }
     template <class A, class X> static void last_nan(const X& x, Vec<A>& y, Mask<A>& position) {
         for (int t = 0; t < x.count; t++) {
@@ -330,9 +330,8 @@ struct Lp : Looks {
                 sum[i] += product;
             }
         });
-        Mask<A> doubtful{};
-        UNROLLED for (size_t i = 0; i < K; i++) doubtful |= beyond<A>(sum[i]);
-        const bool certain = !any(doubtful);
+        bool certain = true;
+        UNROLLED for (size_t i = 0; i < K; i++) certain &= !any_beyond<A>(sum[i], low<A>, high<A>);
         UNROLLED for (size_t i = 0; i < K; i++)
             if (certain || sound<A>(*x[i], sum[i]))
                 y[i] = root_of<A>(o, sum[i] * each);
@@ -358,7 +357,7 @@ struct Lp : Looks {
 
     // Whether no power of a window overflowed or vanished: their sum lies within bounds, or is that of zeros.
     template <class A, class X> INLINE static bool sound(const X& x, Vec<A> sum) {
-        if (!any(beyond<A>(sum))) return true;
+        if (!any_beyond<A>(sum, low<A>, high<A>)) return true;
         Mask<A> bits{};
         x.each([&](int t) INLINED { bits |= (Mask<A>)magnitude<A>(x[t]); });
         return !any(beyond<A>(sum) & (bits != 0));

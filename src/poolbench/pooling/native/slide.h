@@ -86,7 +86,7 @@ template <class A> Aligned<A> members(i64 count, i64 stride, i64 before, i64 ker
 struct Taps {
     int count = 0, news = 0;
     i64 offset[NONE], target[NONE];  // in what is read, and in what the gradient is written to
-    i64 fresh[NONE];                 // what the window below reads that no window has read before
+    i64 fresh[NONE];                 // what a window further down reads that no window has read before
     i64 column[NONE];                // from the window's first
     u8 number[NONE];
 
@@ -634,6 +634,7 @@ inline void taps_of(const Task& task, i64 i, i64 origin, i64 pixel, i64 slots, T
     const Window& k = task.window;
     const Maps& m = task.maps;
     const bool far = m.w * m.c >= PAGE || m.numbers() >= NEARBY;
+    const i64 below = k.sh * m.w * m.c, soon = (AHEAD + below - 1) / below * below;
     taps.count = taps.news = 0;
     for (i64 r = 0; r < k.kh; r++) {
         i64 y = i * k.sh - k.top + r * k.dh;
@@ -644,7 +645,7 @@ inline void taps_of(const Task& task, i64 i, i64 origin, i64 pixel, i64 slots, T
             if (origin + column < 0 || origin + column >= m.w || (k.centre >= 0 && place != k.centre)) continue;
             taps.add((from + column) * m.c, (to + column) * pixel, column, int(place));
             if (far && r * k.dh >= k.extent_h() - k.sh && c * k.dw >= k.extent_w() - k.sw)
-                taps.fresh[taps.news++] = taps.offset[taps.count - 1] + k.sh * m.w * m.c;
+                taps.fresh[taps.news++] = taps.offset[taps.count - 1] + soon;
         }
     }
 }
